@@ -1,0 +1,1 @@
+//! Verdicts, their reasons, and one counter a reason.

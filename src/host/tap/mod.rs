@@ -1,0 +1,1 @@
+//! Linux: a TAP device on a bridge.

@@ -1,0 +1,2 @@
+//! argv -> cli -> setup -> relay.
+fn main() {}

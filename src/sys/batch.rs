@@ -1,0 +1,132 @@
+//! A batch of frames in memory that is allocated once and used for the whole life of the relay.
+
+/// A fixed number of slots of fixed size, of which the first `len` hold a frame, some of them withdrawn by
+/// [`Batch::retain`].
+///
+/// A slot is one byte longer than the largest frame of the link, so that an oversize frame is seen as such (its length is
+/// over the limit) instead of being cut and forwarded.
+#[derive(Debug)]
+pub struct Batch {
+    storage: Box<[u8]>,
+    slot_len: usize,
+    /// The lengths of the received frames.
+    lengths: Vec<usize>,
+    /// The indices of the frames that were kept, in order.
+    kept: Vec<usize>,
+}
+
+impl Batch {
+    /// A batch of `capacity` slots for frames of up to `max_frame` bytes.
+    #[must_use]
+    pub fn new(capacity: usize, max_frame: usize) -> Self {
+        let slot_len = max_frame + 1;
+        Batch {
+            storage: vec![0; capacity * slot_len].into_boxed_slice(),
+            slot_len,
+            lengths: Vec::with_capacity(capacity),
+            kept: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// How many frames fit.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.lengths.capacity()
+    }
+
+    /// How many slots are free.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.capacity() - self.lengths.len()
+    }
+
+    /// How many frames are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether no frame is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Forgets all frames.
+    pub fn clear(&mut self) {
+        self.lengths.clear();
+        self.kept.clear();
+    }
+
+    /// The free slots, whole, in the order in which [`Batch::commit`] takes them.
+    pub fn free_slots(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
+        self.storage.chunks_exact_mut(self.slot_len).skip(self.lengths.len())
+    }
+
+    /// Says that the next free slot now holds a frame of `length` bytes. Nothing happens when no slot is free.
+    pub fn commit(&mut self, length: usize) {
+        if self.room() > 0 {
+            self.kept.push(self.lengths.len());
+            self.lengths.push(length.min(self.slot_len));
+        }
+    }
+
+    /// Keeps the frames for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        let (storage, slot_len, lengths) = (&self.storage, self.slot_len, &self.lengths);
+        self.kept.retain(|&index| {
+            let start = index * slot_len;
+            keep(&storage[start..start + lengths[index]])
+        });
+    }
+
+    /// The kept frames, in the order in which they came.
+    pub fn frames(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.kept.iter().map(|&index| {
+            let start = index * self.slot_len;
+            &self.storage[start..start + self.lengths[index]]
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(batch: &mut Batch, bytes: &[u8]) {
+        batch.free_slots().next().expect("a free slot")[..bytes.len()].copy_from_slice(bytes);
+        batch.commit(bytes.len());
+    }
+
+    #[test]
+    fn frames_come_out_in_order_and_without_the_withdrawn_ones() {
+        let mut batch = Batch::new(4, 10);
+        for bytes in [&b"one"[..], b"two", b"three"] {
+            push(&mut batch, bytes);
+        }
+        batch.retain(|frame| frame != b"two");
+        assert_eq!(batch.frames().collect::<Vec<_>>(), [&b"one"[..], b"three"]);
+        assert_eq!((batch.len(), batch.room()), (2, 1));
+        push(&mut batch, b"four");
+        assert_eq!(batch.frames().last(), Some(&b"four"[..]));
+        batch.clear();
+        assert!(batch.is_empty());
+        assert_eq!(batch.room(), 4);
+    }
+
+    #[test]
+    fn a_full_batch_takes_no_more() {
+        let mut batch = Batch::new(1, 10);
+        push(&mut batch, b"one");
+        assert_eq!(batch.free_slots().len(), 0);
+        batch.commit(5);
+        assert_eq!(batch.len(), 1);
+    }
+
+    #[test]
+    fn an_oversize_frame_is_longer_than_the_limit() {
+        let mut batch = Batch::new(1, 10);
+        batch.commit(4000);
+        assert_eq!(batch.frames().next().map(<[u8]>::len), Some(11));
+    }
+}

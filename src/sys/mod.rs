@@ -1,0 +1,3 @@
+//! Thin safe wrappers over system calls; with `host/` the only place of `unsafe`.
+
+pub mod batch;

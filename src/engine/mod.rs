@@ -4,10 +4,10 @@
 //! [`Event`]s come out. Nothing is allocated for a frame.
 #![forbid(unsafe_code)]
 
+mod filter;
 pub mod lease;
 pub mod policy;
 pub mod verdict;
-mod filter;
 
 use std::net::Ipv4Addr;
 
@@ -63,4 +63,60 @@ pub struct Config {
     pub network: Network,
     /// The operator's entries.
     pub policy: PolicyEntries,
+}
+
+/// The filter of one guest.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    counters: Counters,
+}
+
+impl Engine {
+    /// An engine for a guest that holds no lease yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Engine { config, counters: Counters::default() }
+    }
+
+    /// Judges a frame that the guest sent.
+    pub fn on_guest_frame(&mut self, _frame: &[u8], _now: Instant) -> Verdict {
+        Verdict::Forward
+    }
+
+    /// Judges a frame that the host sends to the guest.
+    pub fn on_host_frame(&mut self, _frame: &[u8], _now: Instant) -> Verdict {
+        Verdict::Forward
+    }
+
+    /// When [`Engine::advance`] should be called next, if ever.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Lets time pass: what is due by `now` happens.
+    pub fn advance(&mut self, _now: Instant) {}
+
+    /// The oldest event not seen yet.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        None
+    }
+
+    /// Replaces the operator's entries, between two frames.
+    pub fn set_policy(&mut self, policy: PolicyEntries) {
+        self.config.policy = policy;
+    }
+
+    /// What was forwarded and what was dropped, and why.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The live lease.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        None
+    }
 }

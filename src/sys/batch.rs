@@ -9,6 +9,7 @@
 pub struct Batch {
     storage: Box<[u8]>,
     slot_len: usize,
+    capacity: usize,
     /// The lengths of the received frames.
     lengths: Vec<usize>,
     /// The indices of the frames that were kept, in order.
@@ -23,6 +24,7 @@ impl Batch {
         Batch {
             storage: vec![0; capacity * slot_len].into_boxed_slice(),
             slot_len,
+            capacity,
             lengths: Vec::with_capacity(capacity),
             kept: Vec::with_capacity(capacity),
         }
@@ -31,7 +33,7 @@ impl Batch {
     /// How many frames fit.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.lengths.capacity()
+        self.capacity
     }
 
     /// How many slots are free.

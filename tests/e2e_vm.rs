@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use softnet_testbed::guest::vm::{self, LIMIT, Vm};
 use softnet_testbed::internet::Internet;
@@ -33,7 +34,7 @@ fn expect(results: &BTreeMap<String, String>, expected: &[(&str, &str)]) {
 #[test]
 fn on_a_plain_bridge_a_vm_speaks_as_whomever_it_likes() {
     let image = image();
-    in_own_network_within(LIMIT, || {
+    in_own_network_within(LIMIT + Duration::from_secs(20), || {
         let world = Internet::new();
         let mut bridge = PlainBridge::new("plain0", Ipv4Addr::new(192, 168, 200, 1));
         let (socket, _pump) = bridge.attach();
@@ -41,7 +42,9 @@ fn on_a_plain_bridge_a_vm_speaks_as_whomever_it_likes() {
         let results = Vm::boot(&image, socket, MAC, &world.facts()).results();
         expect(&results, &[("lease", "700"), ("gateway", "answered"), ("own-mac-again", "answered")]);
         expect(&results, &[("other-address", "answered"), ("other-mac", "answered")]);
-        let claims = witness.count(|frame| Arp::read(frame).is_some_and(|arp| arp.sender_ip == bridge.gateway() && arp.sender_mac == MAC));
+        let claims = witness.count(|frame| {
+            Arp::read(frame).is_some_and(|arp| arp.sender_ip == bridge.gateway() && arp.sender_mac == MAC)
+        });
         assert!(claims > 0, "the VM's claim of the gateway's address must pass without softnet");
     });
 }
@@ -49,7 +52,7 @@ fn on_a_plain_bridge_a_vm_speaks_as_whomever_it_likes() {
 #[test]
 fn a_vm_gets_its_lease_and_a_page_and_fails_to_spoof() {
     let image = image();
-    in_own_network_within(LIMIT, || {
+    in_own_network_within(LIMIT + Duration::from_secs(20), || {
         let bed = LinuxTestbed::new(SOFTNET);
         let (softnet, socket) = bed.launch(MAC).start();
         let mut witness = Sniffer::on("softnet0");

@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::netns::Netns;
 use crate::testbed::Facts;
+use crate::wait::PATIENCE;
 use crate::{isolate, servers, tools};
 
 /// A public web server.
@@ -79,7 +80,7 @@ impl Internet {
         });
         isolate::replace_file("/etc/resolv.conf", &format!("nameserver {RESOLVER}\n"));
         for address in targets.iter().chain(SPECIAL) {
-            assert_page_from(*address);
+            assert_host_reaches(*address);
         }
         Internet { netns }
     }
@@ -108,7 +109,8 @@ impl Default for Internet {
 ///
 /// # Panics
 /// When it does not.
-pub fn assert_page_from(address: Ipv4Addr) {
-    let page = tools::run(&format!("curl --silent --show-error --noproxy * --max-time 5 http://{address}/"));
-    assert!(page.starts_with(&format!("server {address}\n")), "the host does not reach {address}: {page}");
+pub fn assert_host_reaches(address: Ipv4Addr) {
+    let page =
+        servers::fetch(address, PATIENCE).unwrap_or_else(|error| panic!("the host does not reach {address}: {error}"));
+    assert!(page.starts_with(&format!("server {address}\n")), "somebody else answers for {address}: {page}");
 }

@@ -23,6 +23,7 @@ pub mod isolate;
 pub mod netns;
 pub mod plain;
 pub mod pump;
+pub mod scenarios;
 pub mod servers;
 pub mod sniffer;
 pub mod softnet;

@@ -1,8 +1,9 @@
 //! Small servers: pages over HTTP, echoes over UDP, one name over DNS. Each on threads of its own, for the test's life.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
+use std::time::Duration;
 
 /// What a DNS question of type A for the known name looks like after the name: type and class.
 const TYPE_A: [u8; 4] = [0, 1, 0, 1];
@@ -29,6 +30,19 @@ fn answer_http(mut connection: &TcpStream) -> Option<()> {
         _ => format!("server {}\nclient {}\n", connection.local_addr().ok()?.ip(), connection.peer_addr().ok()?.ip()),
     };
     write!(connection, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).ok()
+}
+
+/// Fetches `/` of the web server on `address`, from the network of the calling thread.
+///
+/// # Errors
+/// Those of the connection.
+pub fn fetch(address: Ipv4Addr, limit: Duration) -> io::Result<String> {
+    let mut connection = TcpStream::connect_timeout(&SocketAddr::from((address, 80)), limit)?;
+    connection.set_read_timeout(Some(limit))?;
+    write!(connection, "GET / HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let mut reply = String::new();
+    connection.read_to_string(&mut reply)?;
+    reply.split_once("\r\n\r\n").map(|(_, page)| page.to_owned()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Sends every datagram back to where it came from.

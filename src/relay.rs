@@ -1,0 +1,207 @@
+//! The run phase: moves frames between the guest and the host, in batches, and asks the engine about each.
+//!
+//! # Theory of operation
+//! One thread, one wait. poll(2) tells which side has frames, that a signal came, or that it is time to look whether the
+//! guest is still there. Each turn reads at most [`BATCHES_A_TURN`] batches from each side, one side after the other, so
+//! that a flood one way starves neither the other way nor the signals; what is left makes the next poll return at once.
+//! Nothing here blocks on one peer: a guest that does not read, or a host whose queue is full, loses frames, counted.
+//!
+//! May: the engine, the `Host`, `sys`. Must not: look into frames, decide, need root.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use thiserror::Error;
+
+use crate::engine::{Direction, Engine, Instant, Verdict};
+use crate::host::Host;
+use crate::lifeline::{End, Lifeline, timeout_until};
+use crate::privilege::Unprivileged;
+use crate::sys::batch::Batch;
+use crate::sys::clock;
+use crate::sys::datagram::{DatagramIo, Sent};
+
+/// Frames a system call: enough to make the call's own cost small, few enough to stay in the cache.
+const BATCH: usize = 64;
+/// Batches from one side before the other side and the signals have their turn.
+const BATCHES_A_TURN: usize = 4;
+
+/// Why the relay cannot go on.
+#[derive(Debug, Error)]
+pub enum RelayError {
+    /// The guest's socket fails otherwise than by being closed.
+    #[error("the guest's socket (--vm-fd) fails: {0}")]
+    Guest(io::Error),
+    /// The host's link is lost.
+    #[error("the host's network link is lost: {0}; was the bridge or its port removed?")]
+    Host(io::Error),
+    /// poll(2) fails.
+    #[error("waiting for frames fails: {0}")]
+    Poll(Errno),
+}
+
+/// Frames that passed the filter and were lost all the same, since the receiver did not take them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// The guest's socket was full, or the frame was too large for it.
+    pub to_guest: u64,
+    /// The host's queue was full.
+    pub to_host: u64,
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} frames lost to a slow guest, {} to a busy host", self.to_guest, self.to_host)
+    }
+}
+
+/// One guest's relay. Made in the setup phase, so that all memory is there before the first frame.
+pub struct Relay {
+    guest: OwnedFd,
+    host: Box<dyn Host>,
+    engine: Engine,
+    lifeline: Lifeline,
+    io: DatagramIo,
+    batch: Batch,
+    losses: Losses,
+}
+
+/// What the wait found out.
+#[derive(Default)]
+struct Ready {
+    guest: bool,
+    host: bool,
+}
+
+impl Relay {
+    /// A relay between `guest`, a connected datagram socket, and `host`.
+    #[must_use]
+    pub fn new(guest: OwnedFd, host: Box<dyn Host>, engine: Engine, lifeline: Lifeline) -> Self {
+        let max_frame = host.network().max_frame;
+        Relay {
+            guest,
+            host,
+            engine,
+            lifeline,
+            io: DatagramIo::new(BATCH),
+            batch: Batch::new(BATCH, max_frame),
+            losses: Losses::default(),
+        }
+    }
+
+    /// Moves frames until a signal comes or the guest is gone. The proof says that root was dropped.
+    ///
+    /// # Errors
+    /// That one of the two sides failed for good.
+    pub fn run(mut self, _proof: &Unprivileged) -> Result<End, RelayError> {
+        let result = self.turns();
+        self.report_at_the_end();
+        if let Err(error) = self.host.stop() {
+            log::warn!("closing the host's link: {error}");
+        }
+        result
+    }
+
+    fn turns(&mut self) -> Result<End, RelayError> {
+        loop {
+            let ready = self.wait()?;
+            let now = clock::now();
+            if let Some(end) = self.lifeline.end(now) {
+                return Ok(end);
+            }
+            self.engine.advance(now);
+            if ready.guest {
+                self.from_guest(now)?;
+            }
+            if ready.host {
+                if let Some(end) = self.from_host(now)? {
+                    return Ok(end);
+                }
+            }
+            self.report_events();
+        }
+    }
+
+    /// Sleeps until a frame or a signal comes, the guest should be looked at, or the engine's time has come.
+    fn wait(&mut self) -> Result<Ready, RelayError> {
+        let now = clock::now();
+        let look = self.lifeline.next_look();
+        let deadline = self.engine.next_deadline().map_or(look, |deadline| deadline.min(look));
+        let (signals, maker) = self.lifeline.descriptors();
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds =
+            [readable(self.guest.as_fd()), readable(self.host.readiness()), readable(signals), readable(signals)];
+        if let Some(maker) = maker {
+            fds[3] = readable(maker);
+        }
+        match poll(&mut fds, timeout_until(deadline, now)) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Ready::default()),
+            Err(errno) => return Err(RelayError::Poll(errno)),
+        }
+        // An error or a hang-up is found out by the read or the look that follows.
+        let [guest, host, _, maker_ended] = fds.map(|fd| fd.any().unwrap_or(true));
+        if maker.is_some() && maker_ended {
+            self.lifeline.maker_ended(now);
+        }
+        Ok(Ready { guest, host })
+    }
+
+    fn from_guest(&mut self, now: Instant) -> Result<(), RelayError> {
+        for _ in 0..BATCHES_A_TURN {
+            self.batch.clear();
+            self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
+            let more = self.batch.room() == 0;
+            self.judge(Direction::FromGuest, now);
+            if !self.batch.is_empty() {
+                let taken = self.host.send(&self.batch).map_err(RelayError::Host)?;
+                self.losses.to_host += (self.batch.len() - taken) as u64;
+            }
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn from_host(&mut self, now: Instant) -> Result<Option<End>, RelayError> {
+        for _ in 0..BATCHES_A_TURN {
+            self.batch.clear();
+            self.host.receive(&mut self.batch).map_err(RelayError::Host)?;
+            let more = self.batch.room() == 0;
+            self.judge(Direction::FromHost, now);
+            if !self.batch.is_empty() {
+                match self.io.send(self.guest.as_fd(), &self.batch).map_err(RelayError::Guest)? {
+                    Sent::Taken(taken) => self.losses.to_guest += (self.batch.len() - taken) as u64,
+                    Sent::PeerGone => return Ok(Some(End::GuestGone)),
+                }
+            }
+            if !more {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn judge(&mut self, direction: Direction, now: Instant) {
+        let engine = &mut self.engine;
+        match direction {
+            Direction::FromGuest => self.batch.retain(|frame| engine.on_guest_frame(frame, now) == Verdict::Forward),
+            Direction::FromHost => self.batch.retain(|frame| engine.on_host_frame(frame, now) == Verdict::Forward),
+        }
+    }
+
+    fn report_events(&mut self) {
+        while let Some(event) = self.engine.poll_event() {
+            log::info!("{event}");
+        }
+    }
+
+    fn report_at_the_end(&mut self) {
+        self.report_events();
+        log::info!("{}; {}", self.engine.counters(), self.losses);
+    }
+}

@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use std::os::fd::RawFd;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-#[cfg(target_os = "linux")]
 use ipnet::Ipv4Net;
 
 use crate::engine::{Entry, EthernetAddress, NetType};
@@ -98,13 +97,11 @@ pub struct Serve {
     pub block: Vec<EntryList>,
 
     /// Attach to this bridge, which has its own DHCP server, instead of softnet's own (root only)
-    #[cfg(target_os = "linux")]
-    #[arg(long, value_name = "NAME", value_parser = parse_bridge, conflicts_with = "subnet")]
+    #[arg(long, value_name = "NAME", hide = cfg!(not(target_os = "linux")), value_parser = parse_bridge, conflicts_with = "subnet")]
     pub bridge: Option<String>,
 
     /// The subnet of softnet's own bridge, if it has none yet (root only)
-    #[cfg(target_os = "linux")]
-    #[arg(long, value_name = "CIDR", value_parser = parse_subnet)]
+    #[arg(long, value_name = "CIDR", hide = cfg!(not(target_os = "linux")), value_parser = parse_subnet)]
     pub subnet: Option<Ipv4Net>,
 
     /// Not built yet: refused by name, so that nobody believes it works.
@@ -181,8 +178,8 @@ fn parse_mac(text: &str) -> Result<EthernetAddress, String> {
 }
 
 /// A name that a network interface can have: dev_valid_name() of the kernel.
-#[cfg(target_os = "linux")]
 fn parse_bridge(text: &str) -> Result<String, String> {
+    linux_only()?;
     let valid = (1..=15).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':')
         && !matches!(text, "." | "..");
@@ -193,13 +190,21 @@ fn parse_bridge(text: &str) -> Result<String, String> {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn parse_subnet(text: &str) -> Result<Ipv4Net, String> {
+    linux_only()?;
     let net: Ipv4Net = text.parse().map_err(|_| "a subnet is written like 192.168.70.0/24".to_string())?;
     if !(16..=29).contains(&net.prefix_len()) {
         return Err("a subnet for guests has a prefix length of 16 to 29".into());
     }
     Ok(net.trunc())
+}
+
+fn linux_only() -> Result<(), String> {
+    if cfg!(target_os = "linux") {
+        Ok(())
+    } else {
+        Err("there are no bridges of softnet's on this system: leave it out".into())
+    }
 }
 
 fn not_yet(_: &str) -> Result<Never, String> {

@@ -114,12 +114,12 @@ impl Relay {
             }
             self.engine.advance(now);
             if ready.guest {
-                self.from_guest(now)?;
+                self.relay_guest_frames(now)?;
             }
-            if ready.host {
-                if let Some(end) = self.from_host(now)? {
-                    return Ok(end);
-                }
+            if ready.host
+                && let Some(end) = self.relay_host_frames(now)?
+            {
+                return Ok(end);
             }
             self.report_events();
         }
@@ -150,7 +150,7 @@ impl Relay {
         Ok(Ready { guest, host })
     }
 
-    fn from_guest(&mut self, now: Instant) -> Result<(), RelayError> {
+    fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {
         for _ in 0..BATCHES_A_TURN {
             self.batch.clear();
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
@@ -167,7 +167,7 @@ impl Relay {
         Ok(())
     }
 
-    fn from_host(&mut self, now: Instant) -> Result<Option<End>, RelayError> {
+    fn relay_host_frames(&mut self, now: Instant) -> Result<Option<End>, RelayError> {
         for _ in 0..BATCHES_A_TURN {
             self.batch.clear();
             self.host.receive(&mut self.batch).map_err(RelayError::Host)?;

@@ -14,14 +14,15 @@
 //! May: root. Must not: read a byte that the guest sent.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use log::{info, warn};
 use thiserror::Error;
 
 use crate::cli::{EntryList, Serve};
-use crate::engine::{Config, Engine, Entry, Isolation, NetType, PolicyEntries};
-use crate::host::tap::{self, BridgeChoice, TapHost};
+use crate::engine::{Config, Engine, Entry, Isolation, PolicyEntries};
+use crate::host::{self, Host, Interrupted, LinkRequest, OpenError};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing, Unprivileged};
@@ -55,7 +56,7 @@ pub enum SetupError {
     Lifeline(io::Error),
     /// The host's link.
     #[error(transparent)]
-    Host(#[from] tap::Error),
+    Host(#[from] OpenError),
 }
 
 /// What the setup comes to.
@@ -105,7 +106,7 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     let guest = inherited::adopt_guest_socket(serve.vm_fd)?;
 
     // 6. From here on, softnet ends in order.
-    let mut lifeline = Lifeline::new(std::os::fd::AsFd::as_fd(&guest)).map_err(SetupError::Lifeline)?;
+    let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;
 
     // 7. The host's link.
     let policy = PolicyEntries { allow: entries(&serve.allow), block: entries(&serve.block) };
@@ -120,10 +121,10 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         guest_mac: serve.vm_mac_address,
         net_type: serve.vm_net_type.into(),
         isolation,
-        network: *crate::host::Host::network(&host),
+        network: *host.network(),
         policy,
     });
-    let relay = Relay::new(guest, Box::new(host), engine, lifeline);
+    let relay = Relay::new(guest, host, engine, lifeline);
 
     // 9. The drop.
     let proof = privilege::drop_to(identity)?;
@@ -149,29 +150,25 @@ fn open_host(
     serve: &Serve,
     isolation: Isolation,
     lifeline: &mut Lifeline,
-) -> Result<Result<TapHost, End>, tap::Error> {
-    let bridge = match (&serve.bridge, NetType::from(serve.vm_net_type)) {
-        (Some(name), _) => BridgeChoice::Existing(name.clone()),
-        (None, NetType::Nat) => BridgeChoice::Nat,
-        (None, NetType::Host) => BridgeChoice::Host,
-    };
-    let options = tap::Options {
-        bridge,
-        subnet: serve.subnet,
+) -> Result<Result<Box<dyn Host>, End>, OpenError> {
+    let request = LinkRequest {
         guest_mac: serve.vm_mac_address,
-        lease_seconds: serve.bootpd_lease_time,
+        net_type: serve.vm_net_type.into(),
         isolation,
+        lease_seconds: serve.bootpd_lease_time,
+        bridge: serve.bridge.clone(),
+        subnet: serve.subnet,
     };
     let mut end = None;
     let mut wait = |duration: Duration| {
         lifeline.pause(duration).map_err(|reason| {
             end = Some(reason);
-            tap::Interrupted
+            Interrupted
         })
     };
-    let opened = tap::open(&options, &mut wait);
-    match (opened, end) {
-        (_, Some(end)) => Ok(Err(end)),
-        (opened, None) => opened.map(Ok),
+    let opened = host::open(&request, &mut wait);
+    match end {
+        Some(end) => Ok(Err(end)),
+        None => opened.map(Ok),
     }
 }

@@ -39,7 +39,9 @@ pub enum EscalationError {
         group: String,
     },
     /// sudo would close the guest's socket.
-    #[error("--vm-fd {0}: root is to be had by sudo only, which closes all descriptors above 2: pass the socket as 0, 1 or 2, or set the setuid bit")]
+    #[error(
+        "--vm-fd {0}: root is to be had by sudo only, which closes all descriptors above 2: pass the socket as 0, 1 or 2, or set the setuid bit"
+    )]
     DescriptorLost(RawFd),
     /// This program cannot be found.
     #[error("the path of this program cannot be told: {0}")]

@@ -82,10 +82,14 @@ pub enum PrivilegeError {
     #[error("--group {0}: softnet does not stay in root's group: name another group")]
     RootGroup(String),
     /// Setuid callers become themselves.
-    #[error("--user {0}: started by way of the setuid bit, softnet becomes its caller (uid {1}) only: leave --user out")]
+    #[error(
+        "--user {0}: started by way of the setuid bit, softnet becomes its caller (uid {1}) only: leave --user out"
+    )]
     NotTheCaller(String, Uid),
     /// And stay in their own groups.
-    #[error("--group {0}: started by way of the setuid bit, softnet takes a group of its caller only: leave --group out")]
+    #[error(
+        "--group {0}: started by way of the setuid bit, softnet takes a group of its caller only: leave --group out"
+    )]
     NotTheCallersGroup(String),
     /// There is no right to drop.
     #[error("there is no root right to drop")]
@@ -142,10 +146,10 @@ impl Identity {
         user: Option<&str>,
         group: Option<&str>,
     ) -> Result<Self, PrivilegeError> {
-        if let Some(name) = user {
-            if find_user(name)?.0 != uid {
-                return Err(PrivilegeError::NotTheCaller(name.into(), uid));
-            }
+        if let Some(name) = user
+            && find_user(name)?.0 != uid
+        {
+            return Err(PrivilegeError::NotTheCaller(name.into(), uid));
         }
         let gid = match group {
             Some(name) => {
@@ -187,6 +191,14 @@ fn parse_id(text: &str) -> Option<u32> {
 /// The proof that this process has dropped root and cannot get it back. Only [`drop_to`] makes one.
 #[derive(Debug)]
 pub struct Unprivileged(());
+
+#[cfg(test)]
+impl Unprivileged {
+    /// A proof that proves nothing, for tests of what comes after the drop: a drop would end the other tests' rights.
+    pub(crate) fn assumed() -> Self {
+        Unprivileged(())
+    }
+}
 
 /// Becomes `identity` for good, the whole process: supplementary groups, gid, uid, in that order (by the crate privdrop);
 /// then all capability sets are emptied, everything is read back, and regaining root is tried and must fail.
@@ -246,17 +258,10 @@ fn prove(identity: Identity) -> Result<(), String> {
         }
     }
     let root = Uid::from_raw(0);
-    let ways_back = [
-        ("setuid", setuid(root)),
-        ("seteuid", seteuid(root)),
-        ("setresuid", setresuid(root, root, root)),
-    ];
+    let ways_back = [("setuid", setuid(root)), ("seteuid", seteuid(root)), ("setresuid", setresuid(root, root, root))];
     let wheel = Gid::from_raw(0);
-    let ways_into_wheel = [
-        ("setgid", setgid(wheel)),
-        ("setegid", setegid(wheel)),
-        ("setresgid", setresgid(wheel, wheel, wheel)),
-    ];
+    let ways_into_wheel =
+        [("setgid", setgid(wheel)), ("setegid", setegid(wheel)), ("setresgid", setresgid(wheel, wheel, wheel))];
     let regained = ways_back
         .iter()
         .chain(ways_into_wheel.iter().filter(|_| identity.gid != wheel))

@@ -1,5 +1,5 @@
 //! A guest's engine in virtual time, with the frames that bring it to life, for the tests of the engine.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)] // Each test binary that includes this uses its own part.
 
 #[path = "../support/frames.rs"]
 pub mod frames;
@@ -100,7 +100,11 @@ impl World {
             assert_eq!(new.bytes - old.bytes, if forwarded { length as u64 } else { 0 });
             for reason in DropReason::ALL {
                 let dropped = each == direction && verdict == Verdict::Drop(reason);
-                assert_eq!(after.dropped(each, reason) - before.dropped(each, reason), u64::from(dropped), "{reason:?}");
+                assert_eq!(
+                    after.dropped(each, reason) - before.dropped(each, reason),
+                    u64::from(dropped),
+                    "{reason:?}"
+                );
             }
         }
         match verdict {

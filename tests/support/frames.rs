@@ -1,5 +1,5 @@
 //! Frames for tests, made byte by byte. Shares no code with what judges them: own layouts, own checksum.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)] // Each test binary that includes this uses its own part.
 
 use std::net::Ipv4Addr;
 

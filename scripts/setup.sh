@@ -85,6 +85,22 @@ need_ci() {
     need shellcheck shellcheck "lints the scripts"
 }
 
+# Fills `missing` and `reasons`.
+look() {
+    local purpose
+    missing=() reasons=()
+    for purpose in "$@"; do
+        case $purpose in
+            build) need_build ;;
+            demo) need_demo ;;
+            vm) need_vm ;;
+            test) need_test ;;
+            ci) need_ci ;;
+            *) usage ;;
+        esac
+    done
+}
+
 # --- Checks that no package mends ------------------------------------------------------------------------------------
 
 check_system() {
@@ -164,7 +180,6 @@ known_to_apt() {
 }
 
 install_missing() {
-    ((${#missing[@]})) || return 0
     local list
     list=$(printf ', %s' "${reasons[@]}")
     list=${list:2}
@@ -209,18 +224,14 @@ check_cargo_deny() {
 (($#)) || usage
 check_system
 check_rust
-for purpose in "$@"; do
-    case $purpose in
-        build) need_build ;;
-        demo) need_demo ;;
-        vm) need_vm ;;
-        test) need_test ;;
-        ci) need_ci ;;
-        *) usage ;;
-    esac
-done
+look "$@"
 check_root
-install_missing
+if ((${#missing[@]})); then
+    install_missing
+    look "$@"
+    ((problems || ${#missing[@]} == 0)) ||
+        problem "${missing[*]}: installed, and its program is still not found" "apt-get install --reinstall ${missing[*]}"
+fi
 [[ $* == build ]] || check_kernel
 if [[ " $* " == *" ci "* ]]; then
     check_lints

@@ -61,7 +61,6 @@ need_vm() {
     need_demo
     need qemu-system-x86_64 qemu-system-x86 "runs a real guest"
     need cpio cpio "packs the guest's file system"
-    need depmod kmod "finds the guest's drivers"
     need xz xz-utils "unpacks the guest's drivers"
     # The guest has no libraries: a busybox that asks for one is no use there.
     if ! busybox=$(command -v busybox) || ldd "$busybox" >/dev/null 2>&1; then
@@ -172,6 +171,15 @@ apt() {
         apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" </dev/null >&2
 }
 
+# scripts/vm-image.sh takes the guest's kernel out of a package, as a plain user: apt must know the package by then.
+check_kernel_package() {
+    [[ ! -s $root/target/vm/vmlinuz && -z ${SOFTNET_VM_KERNEL_PACKAGE:-} ]] || return 0
+    command -v apt-get >/dev/null || return 0 # vm-image.sh says what it takes
+    ! apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1 || return 0
+    say "updating apt's lists (the VM's kernel comes from the package linux-image-cloud-amd64)"
+    apt update || true
+}
+
 known_to_apt() {
     local package
     for package in "${missing[@]}"; do
@@ -233,6 +241,7 @@ if ((${#missing[@]})); then
         problem "${missing[*]}: installed, and its program is still not found" "apt-get install --reinstall ${missing[*]}"
 fi
 [[ $* == build ]] || check_kernel
+[[ ! " $* " =~ " vm "|" test "|" ci " ]] || check_kernel_package
 if [[ " $* " == *" ci "* ]]; then
     check_lints
     ((problems)) || check_cargo_deny

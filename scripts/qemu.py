@@ -3,7 +3,7 @@
 
     scripts/qemu.py [SOFTNET OPTION...] -- [QEMU OPTION...]
 
-    scripts/qemu.py -- -nographic -drive file=disk.qcow2
+    scripts/qemu.py -- -nographic -accel kvm -drive file=disk.qcow2
     scripts/qemu.py --block 0.0.0.0/0 --allow 192.0.2.0/24 -- -nographic -drive file=disk.qcow2
 """
 
@@ -26,7 +26,7 @@ mac = "52:54:00:" + os.urandom(3).hex(":")
 guest, wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 softnet = subprocess.Popen([program, "--vm-fd", "0", "--vm-mac-address", mac, *softnet_options], stdin=wire)
 qemu = subprocess.Popen(
-    ["qemu-system-x86_64", "-accel", "kvm", "-accel", "tcg", "-m", "512"]
+    ["qemu-system-x86_64", "-m", "512"]
     + ["-netdev", f"dgram,id=n0,local.type=fd,local.str={guest.fileno()}"]
     + ["-device", f"virtio-net-pci,netdev=n0,mac={mac}", *qemu_options],
     pass_fds=[guest.fileno()],

@@ -38,10 +38,10 @@ bench: ## The benchmarks
 	$(CARGO) bench --locked
 
 lint: ## Format, clippy, shell scripts, dependencies: what is installed of it
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then $(MAKE) --no-print-directory shellcheck; fi
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check licenses bans sources; fi
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked --workspace check licenses bans sources; fi
 
 # vm-*.sh: for dash on the host and for busybox in the guest, which know -nt, a file only there, and what udhcpc sets.
 shellcheck:

@@ -20,18 +20,18 @@ if ((EUID)); then
 fi
 
 # Benches are left out here: unoptimised they are slow and prove nothing. `make bench` runs them, and clippy compiles them.
-everything=(--lib --bins --tests --examples)
+everything=(--workspace --lib --bins --tests --examples)
 
 if cargo nextest --version >/dev/null 2>&1; then
     if (($#)); then
         cargo nextest run --locked "$@"
     else
         cargo nextest run --locked --no-fail-fast "${everything[@]}"
-        cargo test --locked --quiet --doc # nextest does not know them
+        cargo test --locked --quiet --workspace --doc # nextest does not know them
     fi
 elif (($#)); then
     cargo test --locked "$@"
 else
     cargo test --locked --no-fail-fast "${everything[@]}"
-    cargo test --locked --quiet --doc
+    cargo test --locked --quiet --workspace --doc
 fi

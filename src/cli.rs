@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 
-use crate::engine::{Entry, EthernetAddress, NetType};
+use crate::engine::{Entry, EntryError, EthernetAddress, NetType};
 
 /// The shortest and the longest DHCP lease time that may be asked for, in seconds.
 pub const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
@@ -147,14 +147,8 @@ impl From<NetTypeName> for NetType {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryList(pub Vec<Entry>);
 
-fn parse_list(text: &str) -> Result<EntryList, String> {
-    if text.is_empty() {
-        return Ok(EntryList::default());
-    }
-    text.split(',')
-        .map(|entry| entry.parse::<Entry>().map_err(|error| error.to_string()))
-        .collect::<Result<_, _>>()
-        .map(EntryList)
+fn parse_list(text: &str) -> Result<EntryList, EntryError> {
+    Entry::parse_list(text).map(EntryList)
 }
 
 /// Six octets in hexadecimal, one or two digits each, with colons between; unicast and not all zero.

@@ -8,7 +8,6 @@
 //!
 //! May: the engine, the `Host`, `sys`. Must not: look into frames, decide, need root.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -16,7 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
-use crate::engine::{Direction, Engine, Instant, Verdict};
+use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::privilege::Unprivileged;
@@ -50,12 +49,6 @@ pub struct Losses {
     pub to_guest: u64,
     /// The host's queue was full.
     pub to_host: u64,
-}
-
-impl fmt::Display for Losses {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} frames lost to a slow guest, {} to a busy host", self.to_guest, self.to_host)
-    }
 }
 
 /// One guest's relay. Made in the setup phase, so that all memory is there before the first frame.
@@ -196,13 +189,24 @@ impl Relay {
 
     fn report_events(&mut self) {
         while let Some(event) = self.engine.poll_event() {
-            log::info!("{event}");
+            match event {
+                Event::LeaseGranted { address, seconds } => log::info!("the guest has {address} for {seconds} s"),
+                Event::LeaseEnded { address, cause } => log::info!("the guest has lost {address}: {cause}"),
+            }
         }
     }
 
     fn report_at_the_end(&mut self) {
         self.report_events();
-        log::info!("{}; {}", self.engine.counters(), self.losses);
+        let counters = self.engine.counters();
+        for (side, direction) in [("guest", Direction::FromGuest), ("host", Direction::FromHost)] {
+            let Traffic { frames, bytes } = counters.forwarded(direction);
+            let drops: Vec<String> =
+                counters.drops(direction).map(|(reason, count)| format!("{} {count}", reason.name())).collect();
+            log::info!("from the {side}: {frames} frames, {bytes} bytes; dropped: [{}]", drops.join(", "));
+        }
+        let Losses { to_guest, to_host } = self.losses;
+        log::info!("lost: {to_guest} frames to a slow guest, {to_host} to a busy host");
     }
 }
 

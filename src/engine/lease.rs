@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use smoltcp::wire::{DhcpMessageType, EthernetAddress};
@@ -42,6 +43,17 @@ pub enum LeaseEnd {
     Released,
     /// The server granted another address instead.
     Replaced,
+}
+
+impl fmt::Display for LeaseEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeaseEnd::Lapsed => "its time is over",
+            LeaseEnd::Refused => "the DHCP server took it back",
+            LeaseEnd::Released => "the guest gave it up",
+            LeaseEnd::Replaced => "the DHCP server granted another",
+        })
+    }
 }
 
 /// What the operator may want to know.

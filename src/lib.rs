@@ -1,5 +1,32 @@
 //! softnet: a filtering network helper for virtual machines.
+//!
+//! # Theory of operation
+//! One softnet serves one guest. Its Ethernet frames come and go through a Unix datagram socket, one frame a datagram;
+//! the other side is the host's network ([`host`]). Two phases: **setup**, as root ([`setup`], [`privilege`]), opens
+//! the host's link and drops root; **run** ([`relay`]) moves frames in batches and asks the [`engine`] about each. The
+//! engine is pure: bytes and the time go in, verdicts come out.
+//!
+//! # Trust
+//! The guest is hostile: nothing that it sends is believed before it is checked, and no byte of it can do more than be
+//! dropped. The caller is hostile when softnet is setuid: arguments, environment, descriptors and limits are its. Trusted
+//! are root, the kernel, the host's DHCP server, and what root installed in the system's program directories.
+//!
+//! # Modules
+//! | module | may | must not |
+//! | --- | --- | --- |
+//! | [`engine`] | smoltcp's wire types, ipnet, a prefix trie | clocks, descriptors, threads, environment, logging, `unsafe` |
+//! | [`relay`], [`lifeline`] | engine, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
+//! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
+//! | [`setup`], [`privilege`] | root | read bytes of the guest |
+//! | [`subcommand`] | standard output | |
+//! | everything else | standard error | standard output, which may be a control socket |
 
+pub mod cli;
 pub mod engine;
 pub mod host;
+pub mod lifeline;
+pub mod privilege;
+pub mod relay;
+pub mod setup;
+pub mod subcommand;
 pub mod sys;

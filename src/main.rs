@@ -1,2 +1,82 @@
-//! argv -> cli -> setup -> relay.
-fn main() {}
+//! argv -> cli -> setup -> relay; error -> exit code; nothing else.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use softnet::cli::{self, Cli, Command};
+use softnet::setup::{self, Outcome};
+use softnet::subcommand;
+
+/// A failure; 2 is a usage error.
+const FAILURE: u8 = 1;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Whoever reads standard error may be gone; the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "softnet: {error:#}");
+            let usage = error.downcast_ref::<Usage>().map(|usage| usage.code);
+            ExitCode::from(usage.unwrap_or(FAILURE))
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let standing = setup::secure_process()?;
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let code = u8::try_from(error.exit_code()).unwrap_or(FAILURE);
+            return Err(Usage { line: cli::one_line(&error), code }.into());
+        }
+        // --help and --version, for anyone. Nobody may be listening.
+        Err(error) => {
+            let _ = error.print();
+            return Ok(());
+        }
+    };
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        .parse_default_env()
+        .format(|out, record| match record.level() {
+            log::Level::Warn | log::Level::Info => writeln!(out, "softnet: {}", record.args()),
+            level => writeln!(out, "softnet: {}: {}", level.as_str().to_lowercase(), record.args()),
+        })
+        .init();
+    if let Some(command) = cli.command {
+        return match command {
+            #[cfg(target_os = "linux")]
+            Command::Network { action } => Ok(subcommand::network(standing, action)?),
+        };
+    }
+    let serve = cli.serve.context("neither a guest nor a subcommand was given")?;
+    if serve.sudo_escalation_probing {
+        return Ok(());
+    }
+    match setup::run(standing, &serve)? {
+        Outcome::Ready(relay, proof) => {
+            let end = relay.run(&proof)?;
+            log::info!("ended: {end}");
+        }
+        Outcome::Ended(end) => log::info!("ended before the guest's first frame: {end}"),
+    }
+    Ok(())
+}
+
+/// A command line that does not say what to do.
+#[derive(Debug)]
+struct Usage {
+    line: String,
+    code: u8,
+}
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for Usage {}

@@ -1,1 +1,209 @@
+//! The policy of a frame, in the order of the code. What no paragraph lets pass is dropped, and each drop has its reason.
+//!
+//! # Both ways
+//!
+//! **Size.** An Ethernet header at least, and no more than the link carries. Nothing is ever cut and forwarded.
+//!
+//! **Addresses of the frame.** From the guest, the Ethernet source is the guest's MAC. From the host it is a unicast address
+//! other than the guest's, and the destination is the guest's MAC or a group: what a switch floods is not for this guest.
+//!
+//! **Type.** ARP or IPv4, right after the MACs. VLAN tags, IEEE 802.3 lengths, IPv6 and the rest are dropped, tag or no tag:
+//! a filter that looks for the type behind a tag will disagree with somebody about where it is (CVE-2021-27853).
+//!
+//! # From the guest: ARP
+//!
+//! Ethernet and IPv4, lengths 6 and 4, request or reply, not cut short (RFC 826). The sender hardware address is the
+//! guest's MAC. The sender protocol address is the live lease, or 0.0.0.0 in a request, a probe (RFC 5227). The frame goes to
+//! broadcast or, while isolated, to the gateway's MAC if that is known; on an open link, to any unicast address.
+//!
+//! # From the guest: IPv4
+//!
+//! **Header.** Version 4, exactly 20 bytes (no options), a total length within the frame, a valid checksum. What follows the
+//! total length is padding.
+//!
+//! **Fragments** have the sizes that RFC 791 asks for and end within a datagram. A first TCP fragment has the whole fixed
+//! header, and no TCP fragment starts at offset 8 (RFC 1858, RFC 3128). A first UDP fragment has the whole header, and
+//! neither of its ports is 67. The unit of fragmentation is 8 bytes, just the UDP header, so no later fragment can change a
+//! port: with this, no datagram that anyone reassembles reaches a DHCP server or comes from one.
+//!
+//! **Transport.** The lengths in a UDP or TCP header fit the datagram.
+//!
+//! **DHCP server.** UDP from port 67 is dropped: the guest is none.
+//!
+//! **DHCP client.** UDP to port 67, wherever to, is judged by this paragraph alone. It is from port 68; from 0.0.0.0 or the
+//! live lease; to 255.255.255.255 or the gateway; one whole datagram. It is a BOOTREQUEST of Ethernet with the guest's MAC in
+//! `chaddr`, nothing in `yiaddr`, `siaddr` and `giaddr`, 0.0.0.0 or the live lease in `ciaddr`, no option that speaks for
+//! another link, and of type DISCOVER, REQUEST, DECLINE, RELEASE or INFORM; its options are sound. It is within the
+//! guest's budget.
+//!
+//! **Source.** The live lease.
+//!
+//! **Destination of the frame.** 255.255.255.255 and the subnet's broadcast address go to the broadcast MAC; a multicast
+//! group goes to its own MAC (RFC 1112, section 6.4); everything else to a unicast MAC, which is the gateway's while isolated.
+//!
+//! **Destination.** The longest prefix among the operator's entries decides, and block wins a tie. If none covers the
+//! address: the gateway passes. In nat mode, so does the world (globally reachable unicast, outside the link's own subnet),
+//! and port 53, UDP and TCP, of the DNS servers that the lease named, fragments excepted. Everything else is dropped.
+//!
+//! # From the host: ARP
+//!
+//! Of sound shape, and the sender hardware address is the frame's source. While isolated, a sender protocol address in the
+//! subnet is the gateway's, from the gateway's MAC if that is known, or one that the operator's entries allow; 0.0.0.0 in
+//! a request is a probe and passes.
+//!
+//! # From the host: IPv4
+//!
+//! **Header.** Version 4, lengths that fit. Options pass; the guest's own stack is to judge them.
+//!
+//! **DHCP.** UDP to port 67 is dropped: it is a neighbour's. UDP to port 68 is judged by this paragraph alone. It is
+//! unfragmented, from the gateway's address and port 67 and, where the gateway's MAC is pinned, from that; a BOOTREPLY of
+//! Ethernet for the guest's MAC; an answer to something that the guest asked and that is still open. What it teaches:
+//! [`super::lease`].
+//!
+//! **Source.** While isolated, a source in the subnet is the gateway's, from the gateway's MAC if that is known, or one that
+//! the operator's entries allow: a guest whose isolation is off can send to isolated ports of a Linux bridge.
+//!
+//! **The rest passes**: while every entry is bare, inbound is open.
+#![forbid(unsafe_code)]
 
+mod dhcp;
+mod from_guest;
+mod from_host;
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use smoltcp::wire::{ArpHardware, ArpOperation, ArpPacket, EthernetAddress, EthernetFrame, EthernetProtocol};
+
+use super::budget::Budget;
+use super::lease::Leases;
+use super::policy::{Policy, PolicyEntries, Ruling};
+use super::verdict::DropReason;
+use super::{Config, Event, Instant, Isolation, Lease, NetType, Network};
+
+const DHCP_SERVER_PORT: u16 = 67;
+const DHCP_CLIENT_PORT: u16 = 68;
+
+/// The rules of one guest and all that they consult.
+#[derive(Debug)]
+pub(super) struct Filter {
+    guest_mac: EthernetAddress,
+    net_type: NetType,
+    isolation: Isolation,
+    network: Network,
+    subnet_broadcast: Option<Ipv4Addr>,
+    policy: Policy,
+    leases: Leases,
+    budget: Budget,
+}
+
+impl Filter {
+    pub(super) fn new(config: &Config) -> Self {
+        let network = config.network;
+        Filter {
+            guest_mac: config.guest_mac,
+            net_type: config.net_type,
+            isolation: config.isolation,
+            network,
+            subnet_broadcast: subnet_broadcast(network.subnet),
+            policy: Policy::compile(&config.policy, network.gateway),
+            leases: Leases::new(network),
+            budget: Budget::new(),
+        }
+    }
+
+    pub(super) fn set_policy(&mut self, entries: &PolicyEntries) {
+        self.policy = Policy::compile(entries, self.network.gateway);
+    }
+
+    #[inline]
+    pub(super) fn lapse(&mut self, now: Instant) {
+        self.leases.lapse(now);
+    }
+
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.leases.lease()
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.leases.poll_event()
+    }
+
+    /// Size, for both ways.
+    #[inline]
+    fn check_size<'a>(&self, frame: &'a [u8]) -> Result<Ethernet<'a>, DropReason> {
+        if frame.len() > self.network.max_frame {
+            return Err(DropReason::FrameTooLong);
+        }
+        let frame = EthernetFrame::new_checked(frame).map_err(|_| DropReason::FrameTooShort)?;
+        Ok(Ethernet {
+            source: frame.src_addr(),
+            destination: frame.dst_addr(),
+            protocol: frame.ethertype(),
+            payload: frame.payload(),
+        })
+    }
+
+    /// Whether a MAC is the gateway's, as far as is known.
+    #[inline]
+    fn is_gateway_mac(&self, mac: EthernetAddress) -> bool {
+        self.leases.gateway_mac() == Some(mac)
+    }
+
+    /// While isolated: whether somebody with this address of the link and this MAC may speak to the guest.
+    fn may_be_heard(&self, address: Ipv4Addr, mac: EthernetAddress) -> bool {
+        if self.isolation == Isolation::Open || !self.network.subnet.contains(&address) {
+            return true;
+        }
+        let is_gateway =
+            address == self.network.gateway && self.leases.gateway_mac().is_none_or(|gateway_mac| gateway_mac == mac);
+        is_gateway || self.policy.ruling(address) == Ruling::Allowed
+    }
+}
+
+/// The subnet's own broadcast address, which links of two addresses or one do not have (RFC 3021).
+fn subnet_broadcast(subnet: Ipv4Net) -> Option<Ipv4Addr> {
+    (subnet.prefix_len() < 31).then(|| subnet.broadcast())
+}
+
+/// A frame of sound size.
+#[derive(Clone, Copy, Debug)]
+struct Ethernet<'a> {
+    source: EthernetAddress,
+    destination: EthernetAddress,
+    protocol: EthernetProtocol,
+    payload: &'a [u8],
+}
+
+/// An ARP packet of sound shape (RFC 826).
+#[derive(Clone, Copy, Debug)]
+struct Arp {
+    operation: ArpOperation,
+    sender_hardware: EthernetAddress,
+    sender_protocol: Ipv4Addr,
+}
+
+impl Arp {
+    fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+        let packet = ArpPacket::new_checked(bytes).map_err(|_| DropReason::ArpMalformed)?;
+        let is_sound = packet.hardware_type() == ArpHardware::Ethernet
+            && packet.protocol_type() == EthernetProtocol::Ipv4
+            && packet.hardware_len() == 6
+            && packet.protocol_len() == 4
+            && matches!(packet.operation(), ArpOperation::Request | ArpOperation::Reply);
+        if !is_sound {
+            return Err(DropReason::ArpMalformed);
+        }
+        let address: [u8; 4] = packet.source_protocol_addr().try_into().map_err(|_| DropReason::ArpMalformed)?;
+        Ok(Arp {
+            operation: packet.operation(),
+            sender_hardware: EthernetAddress::from_bytes(packet.source_hardware_addr()),
+            sender_protocol: address.into(),
+        })
+    }
+
+    /// A request from 0.0.0.0 claims nothing (RFC 5227, section 1.1).
+    fn is_probe(&self) -> bool {
+        self.operation == ArpOperation::Request && self.sender_protocol.is_unspecified()
+    }
+}

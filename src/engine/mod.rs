@@ -2,11 +2,24 @@
 //!
 //! PURE: no operating system, no clock, no `unsafe`, no logging. Bytes and `now` go in; verdicts and
 //! [`Event`]s come out. Nothing is allocated for a frame.
+//!
+//! [`filter`] is the policy, in headed paragraphs in the order of the code. What it consults: [`lease`] (whose address the
+//! guest has), [`policy`] (what the operator allows and blocks), and a table of the world's special addresses. What it says
+//! is a [`Verdict`], and each is counted ([`Counters`]).
+//!
+//! The caller owns the clock: any clock that counts sleep, in microseconds, from any origin. One that steps back is taken to
+//! stand still.
 #![forbid(unsafe_code)]
 
-mod filter;
+mod budget;
+mod dhcp;
+mod entry;
+pub mod filter;
+mod ipv4;
 pub mod lease;
 pub mod policy;
+mod special;
+mod transactions;
 pub mod verdict;
 
 use std::net::Ipv4Addr;
@@ -15,9 +28,10 @@ use ipnet::Ipv4Net;
 pub use smoltcp::time::{Duration, Instant};
 pub use smoltcp::wire::EthernetAddress;
 
+use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
-pub use policy::{Entry, EntryError, PolicyEntries, Target};
-pub use verdict::{Counters, Direction, DropReason, Verdict};
+pub use policy::{Entry, EntryError, EntryFault, MAX_ENTRIES, PolicyEntries, Target};
+pub use verdict::{Counters, Direction, DropReason, Traffic, Verdict};
 
 /// What the guest may reach when no entry of the policy decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,47 +79,71 @@ pub struct Config {
     pub policy: PolicyEntries,
 }
 
-/// The filter of one guest.
+/// The filter of one guest, its clock and its counters.
 #[derive(Debug)]
 pub struct Engine {
-    config: Config,
+    filter: Filter,
+    policy: PolicyEntries,
     counters: Counters,
+    now: Instant,
 }
 
 impl Engine {
     /// An engine for a guest that holds no lease yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Engine { config, counters: Counters::default() }
+        Engine {
+            filter: Filter::new(&config),
+            policy: config.policy,
+            counters: Counters::default(),
+            now: Instant::from_micros_const(i64::MIN),
+        }
     }
 
-    /// Judges a frame that the guest sent.
-    pub fn on_guest_frame(&mut self, _frame: &[u8], _now: Instant) -> Verdict {
-        Verdict::Forward
+    /// Judges a frame that the guest sent. A frame that is forwarded has been taken note of: forward it once, unchanged.
+    pub fn on_guest_frame(&mut self, frame: &[u8], now: Instant) -> Verdict {
+        self.advance(now);
+        let verdict = verdict(self.filter.judge_guest_frame(frame, self.now));
+        self.counters.count(Direction::FromGuest, frame.len(), verdict);
+        verdict
     }
 
     /// Judges a frame that the host sends to the guest.
-    pub fn on_host_frame(&mut self, _frame: &[u8], _now: Instant) -> Verdict {
-        Verdict::Forward
+    pub fn on_host_frame(&mut self, frame: &[u8], now: Instant) -> Verdict {
+        self.advance(now);
+        let verdict = verdict(self.filter.judge_host_frame(frame, self.now));
+        self.counters.count(Direction::FromHost, frame.len(), verdict);
+        verdict
     }
 
-    /// When [`Engine::advance`] should be called next, if ever.
+    /// When [`Engine::advance`] should be called next, if ever: when the lease lapses.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        self.lease().map(|lease| lease.expires)
     }
 
-    /// Lets time pass: what is due by `now` happens.
-    pub fn advance(&mut self, _now: Instant) {}
+    /// Lets time pass: what is due by `now` happens. Frames do this too; it is for times without any.
+    #[inline]
+    pub fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.filter.lapse(self.now);
+    }
 
-    /// The oldest event not seen yet.
+    /// The oldest event not seen yet. At most 16 wait; then the oldest are lost.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.filter.poll_event()
     }
 
-    /// Replaces the operator's entries, between two frames.
+    /// Replaces the operator's entries, between two frames. Isolation stays as it was at the start.
     pub fn set_policy(&mut self, policy: PolicyEntries) {
-        self.config.policy = policy;
+        self.filter.set_policy(&policy);
+        self.policy = policy;
+    }
+
+    /// The operator's entries, as they were given last.
+    #[must_use]
+    pub fn policy(&self) -> &PolicyEntries {
+        &self.policy
     }
 
     /// What was forwarded and what was dropped, and why.
@@ -114,9 +152,22 @@ impl Engine {
         &self.counters
     }
 
-    /// The live lease.
+    /// The lease, live at the latest time that the engine was told.
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
-        None
+        self.filter.lease()
     }
+}
+
+fn verdict(judgement: Result<(), DropReason>) -> Verdict {
+    match judgement {
+        Ok(()) => Verdict::Forward,
+        Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// `at` plus `duration`, or the end of time: smoltcp's `+` panics there.
+fn after(at: Instant, duration: Duration) -> Instant {
+    let micros = i64::try_from(duration.total_micros()).unwrap_or(i64::MAX);
+    Instant::from_micros_const(at.total_micros().saturating_add(micros))
 }

@@ -1,42 +1,132 @@
-//! Allow and block entries.
+//! Allow and block entries, compiled: the longest matching prefix decides, and block wins a tie.
+#![forbid(unsafe_code)]
 
-use std::str::FromStr;
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use prefix_trie::PrefixMap;
 
-/// What an entry is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Target {
-    /// A prefix, host bits cleared.
-    Prefix(Ipv4Net),
-    /// `@host`: the gateway.
-    Host,
-}
+pub use super::entry::{Entry, EntryError, EntryFault, MAX_ENTRIES, Target};
 
-/// One entry of `--allow` or `--block`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Entry {
-    /// Whom it is about.
-    pub target: Target,
-}
-
-/// Why a text is no entry.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an entry")]
-pub struct EntryError {}
-
-impl FromStr for Entry {
-    type Err = EntryError;
-    fn from_str(_text: &str) -> Result<Self, EntryError> {
-        Err(EntryError {})
-    }
-}
-
-/// The operator's entries.
+/// The operator's entries, as they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyEntries {
     /// What the guest may reach besides the default.
     pub allow: Vec<Entry>,
     /// What the guest may not reach.
     pub block: Vec<Entry>,
+}
+
+impl PolicyEntries {
+    /// Whether `0.0.0.0/0` is allowed, be it blocked as well: in the policy of the start, this is what makes
+    /// [`Isolation::Open`](super::Isolation::Open).
+    #[must_use]
+    pub fn allows_everything(&self) -> bool {
+        self.allow.iter().any(|entry| entry.target == Target::Prefix(Ipv4Net::default()))
+    }
+}
+
+/// What the entries say of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ruling {
+    /// The longest entry that covers it allows it.
+    Allowed,
+    /// The longest entry that covers it blocks it.
+    Blocked,
+    /// No entry covers it.
+    Unmentioned,
+}
+
+/// The compiled entries. A lookup walks at most seven nodes of a trie, whatever the number of entries.
+#[derive(Debug)]
+pub(super) struct Policy {
+    rules: PrefixMap<Ipv4Net, Ruling>,
+    is_empty: bool,
+}
+
+impl Policy {
+    /// Compiles `entries`; `@host` is the /32 of `gateway`.
+    pub(super) fn compile(entries: &PolicyEntries, gateway: Ipv4Addr) -> Self {
+        let prefix = |entry: &Entry| match entry.target {
+            Target::Prefix(net) => net,
+            Target::Host => Ipv4Net::from(gateway),
+        };
+        let mut rules = PrefixMap::new();
+        for entry in &entries.allow {
+            rules.insert(prefix(entry), Ruling::Allowed);
+        }
+        // Block wins a tie: it is what is inserted last.
+        for entry in &entries.block {
+            rules.insert(prefix(entry), Ruling::Blocked);
+        }
+        let is_empty = entries.allow.is_empty() && entries.block.is_empty();
+        Policy { rules, is_empty }
+    }
+
+    /// What the entries say of `address`.
+    #[inline]
+    pub(super) fn ruling(&self, address: Ipv4Addr) -> Ruling {
+        if self.is_empty {
+            return Ruling::Unmentioned;
+        }
+        self.rules.get_lpm(&Ipv4Net::from(address)).map_or(Ruling::Unmentioned, |(_, &ruling)| ruling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 64, 1);
+
+    fn policy(allow: &str, block: &str) -> Policy {
+        let list = |text| Entry::parse_list(text).unwrap();
+        Policy::compile(&PolicyEntries { allow: list(allow), block: list(block) }, GATEWAY)
+    }
+
+    fn ruling(policy: &Policy, address: &str) -> Ruling {
+        policy.ruling(address.parse().unwrap())
+    }
+
+    #[test]
+    fn the_longest_prefix_decides_whichever_list_it_is_in() {
+        let policy = policy("10.0.0.0/8,10.1.2.0/24", "10.1.0.0/16,10.1.2.3");
+        assert_eq!(ruling(&policy, "10.9.9.9"), Ruling::Allowed);
+        assert_eq!(ruling(&policy, "10.1.9.9"), Ruling::Blocked);
+        assert_eq!(ruling(&policy, "10.1.2.9"), Ruling::Allowed);
+        assert_eq!(ruling(&policy, "10.1.2.3"), Ruling::Blocked);
+        assert_eq!(ruling(&policy, "11.0.0.0"), Ruling::Unmentioned);
+    }
+
+    #[test]
+    fn block_wins_a_tie() {
+        let policy = policy("0.0.0.0/0,@host,1.1.1.1", "0.0.0.0/0,192.168.64.1,1.1.1.1/32");
+        for address in ["8.8.8.8", "192.168.64.1", "1.1.1.1"] {
+            assert_eq!(ruling(&policy, address), Ruling::Blocked);
+        }
+    }
+
+    #[test]
+    fn at_host_is_the_gateway_alone() {
+        let policy = policy("@host", "");
+        assert_eq!(ruling(&policy, "192.168.64.1"), Ruling::Allowed);
+        assert_eq!(ruling(&policy, "192.168.64.2"), Ruling::Unmentioned);
+    }
+
+    #[test]
+    fn an_empty_policy_mentions_nothing() {
+        assert_eq!(ruling(&policy("", ""), "0.0.0.0"), Ruling::Unmentioned);
+    }
+
+    #[test]
+    fn everything_is_allowed_by_the_default_route_alone_even_if_it_is_blocked_as_well() {
+        let entries = |allow: &str, block: &str| PolicyEntries {
+            allow: Entry::parse_list(allow).unwrap(),
+            block: Entry::parse_list(block).unwrap(),
+        };
+        assert!(entries("@host,1.2.3.4/0", "0.0.0.0/0").allows_everything());
+        assert!(!entries("0.0.0.0/1,128.0.0.0/1", "").allows_everything());
+        assert!(!entries("", "0.0.0.0/0").allows_everything());
+        assert!(!entries("0.0.0.0", "").allows_everything());
+    }
 }

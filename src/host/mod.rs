@@ -9,9 +9,51 @@ pub mod tap;
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
-use crate::engine::Network;
+use ipnet::Ipv4Net;
+use thiserror::Error;
+
+use crate::engine::{EthernetAddress, Isolation, NetType, Network};
 use crate::sys::batch::Batch;
+
+/// What the setup asks a host for: a link for one guest.
+#[derive(Clone, Debug)]
+pub struct LinkRequest {
+    /// The guest's MAC.
+    pub guest_mac: EthernetAddress,
+    /// Whether the link leads to the world or to the host alone.
+    pub net_type: NetType,
+    /// Whether it is kept apart from the links of other guests.
+    pub isolation: Isolation,
+    /// The DHCP lease time for this guest, in seconds.
+    pub lease_seconds: u32,
+    /// Linux: a bridge that is there already, instead of softnet's own.
+    pub bridge: Option<String>,
+    /// Linux: the subnet of softnet's own bridge, should it have to be made.
+    pub subnet: Option<Ipv4Net>,
+}
+
+/// The wait of the setup phase was ended: softnet was asked to end, or the guest's side is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// How [`open`] waits: for the given time, or until there is no reason to go on.
+pub type Wait<'a> = &'a mut dyn FnMut(Duration) -> Result<(), Interrupted>;
+
+/// Why a link could not be opened.
+#[cfg(target_os = "linux")]
+pub type OpenError = tap::Error;
+
+/// Opens a link of this system's kind. Setup phase: needs root.
+///
+/// # Errors
+/// What failed, on what, and how to mend it; or that `wait` was interrupted.
+#[cfg(target_os = "linux")]
+pub fn open(request: &LinkRequest, wait: Wait<'_>) -> Result<Box<dyn Host>, OpenError> {
+    Ok(Box::new(tap::open(request, wait)?))
+}
 
 /// The host's end of the guest's link, opened in the setup phase and driven by the relay without any privilege.
 pub trait Host {

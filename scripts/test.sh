@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs the tests; the arguments go to cargo nextest, or to cargo test where there is no nextest:
+#
+#     scripts/test.sh                        everything
+#     scripts/test.sh --test NAME [FILTER]   one file, one test
+#
+# The tests need root, the build does not: cargo runs as whoever called this, and the test programs as root.
+set -euo pipefail
+cd "${BASH_SOURCE[0]%/*}/.."
+
+if ((EUID)); then
+    triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+    export "CARGO_TARGET_${triple}_RUNNER=$PWD/scripts/as-root.sh"
+
+    # What the tests wrote as root would be in the way of the next build.
+    give_back() {
+        sudo find . -xdev -user 0 -exec chown -h "$(id -u):$(id -g)" {} +
+    }
+    trap give_back EXIT
+fi
+
+# Benches are left out here: unoptimised they are slow and prove nothing. `make bench` runs them, and clippy compiles them.
+everything=(--workspace --lib --bins --tests --examples)
+
+if cargo nextest --version >/dev/null 2>&1; then
+    if (($#)); then
+        cargo nextest run --locked "$@"
+    else
+        cargo nextest run --locked --no-fail-fast "${everything[@]}"
+        cargo test --locked --quiet --workspace --doc # nextest does not know them
+    fi
+elif (($#)); then
+    cargo test --locked "$@"
+else
+    cargo test --locked --no-fail-fast "${everything[@]}"
+    cargo test --locked --quiet --workspace --doc
+fi

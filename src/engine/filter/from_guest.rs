@@ -1,0 +1,162 @@
+//! The rules for what the guest sends, in the order of [`super`]'s documentation.
+#![forbid(unsafe_code)]
+
+use std::net::Ipv4Addr;
+
+use smoltcp::wire::{EthernetAddress, EthernetProtocol, IpProtocol};
+
+use super::super::ipv4::{Header, Ipv4, Part, Ports, Udp};
+use super::super::policy::Ruling;
+use super::super::special::is_global_unicast;
+use super::super::verdict::DropReason;
+use super::super::{Instant, Isolation, NetType};
+use super::{Arp, DHCP_SERVER_PORT, Ethernet, Filter};
+
+const DNS_PORT: u16 = 53;
+const TCP_HEADER: usize = 20;
+
+/// What the transport header of a datagram says to the rules.
+enum Transport<'a> {
+    /// UDP to a DHCP server: another paragraph judges it.
+    Dhcp(Udp<'a>),
+    /// A whole UDP or TCP datagram to this port.
+    Port(u16),
+    /// A fragment, or a protocol without ports.
+    Portless,
+}
+
+impl Filter {
+    /// Judges a frame that the guest sent, and takes note of what it asks of the DHCP server.
+    #[inline]
+    pub(in super::super) fn judge_guest_frame(&mut self, frame: &[u8], now: Instant) -> Result<(), DropReason> {
+        let frame = self.check_size(frame)?;
+        if frame.source != self.guest_mac {
+            return Err(DropReason::EthernetSource);
+        }
+        match frame.protocol {
+            EthernetProtocol::Ipv4 => self.judge_guest_ipv4(&frame, now),
+            EthernetProtocol::Arp => self.judge_guest_arp(&frame),
+            _ => Err(DropReason::EtherType),
+        }
+    }
+
+    fn judge_guest_arp(&self, frame: &Ethernet<'_>) -> Result<(), DropReason> {
+        let arp = Arp::parse(frame.payload)?;
+        if arp.sender_hardware != self.guest_mac {
+            return Err(DropReason::ArpSenderHardware);
+        }
+        if !arp.is_probe() && !self.leases.is_leased(arp.sender_protocol) {
+            return Err(DropReason::ArpSenderProtocol);
+        }
+        if !frame.destination.is_broadcast() {
+            self.check_unicast_mac(frame.destination)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn judge_guest_ipv4(&mut self, frame: &Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
+        let datagram = Ipv4::parse(frame.payload, Header::Plain)?;
+        let transport = match Transport::parse(&datagram)? {
+            Transport::Dhcp(udp) => return self.judge_guest_dhcp(frame, &datagram, &udp, now),
+            other => other,
+        };
+        self.check_source(datagram.source)?;
+        self.check_destination_mac(frame.destination, datagram.destination)?;
+        self.check_destination(datagram.destination, &transport)
+    }
+
+    #[inline]
+    fn check_source(&self, source: Ipv4Addr) -> Result<(), DropReason> {
+        match self.leases.lease() {
+            None => Err(DropReason::NoLease),
+            Some(lease) if lease.address != source => Err(DropReason::SourceAddress),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The frame's destination is the one that belongs to the datagram's.
+    #[inline]
+    pub(super) fn check_destination_mac(&self, mac: EthernetAddress, address: Ipv4Addr) -> Result<(), DropReason> {
+        let own_group = if address.is_broadcast() || self.subnet_broadcast == Some(address) {
+            EthernetAddress::BROADCAST
+        } else if address.is_multicast() {
+            let [_, b, c, d] = address.octets();
+            EthernetAddress([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+        } else {
+            return self.check_unicast_mac(mac);
+        };
+        if mac == own_group { Ok(()) } else { Err(DropReason::EthernetDestination) }
+    }
+
+    #[inline]
+    fn check_unicast_mac(&self, mac: EthernetAddress) -> Result<(), DropReason> {
+        let is_right = match self.isolation {
+            Isolation::Isolated => self.is_gateway_mac(mac),
+            Isolation::Open => mac.is_unicast(),
+        };
+        if is_right { Ok(()) } else { Err(DropReason::EthernetDestination) }
+    }
+
+    #[inline]
+    fn check_destination(&self, address: Ipv4Addr, transport: &Transport<'_>) -> Result<(), DropReason> {
+        match self.policy.ruling(address) {
+            Ruling::Allowed => Ok(()),
+            Ruling::Blocked => Err(DropReason::Blocked),
+            Ruling::Unmentioned if self.is_reachable_by_default(address, transport) => Ok(()),
+            Ruling::Unmentioned => Err(DropReason::NotReachable),
+        }
+    }
+
+    #[inline]
+    fn is_reachable_by_default(&self, address: Ipv4Addr, transport: &Transport<'_>) -> bool {
+        if address == self.network.gateway {
+            return true;
+        }
+        match self.net_type {
+            NetType::Host => false,
+            // Where the link's own subnet is of public addresses, its hosts are neighbours all the same, not the world.
+            NetType::Nat if is_global_unicast(address) => !self.network.subnet.contains(&address),
+            NetType::Nat => matches!(transport, Transport::Port(DNS_PORT)) && self.leases.is_dns_server(address),
+        }
+    }
+}
+
+impl<'a> Transport<'a> {
+    #[inline]
+    fn parse(datagram: &Ipv4<'a>) -> Result<Self, DropReason> {
+        match (datagram.protocol, datagram.part) {
+            (IpProtocol::Udp, Part::Whole) => {
+                let udp = Udp::parse_whole(datagram.payload)?;
+                match udp.ports {
+                    Ports { source: DHCP_SERVER_PORT, .. } => Err(DropReason::DhcpServerPort),
+                    Ports { destination: DHCP_SERVER_PORT, .. } => Ok(Transport::Dhcp(udp)),
+                    Ports { destination, .. } => Ok(Transport::Port(destination)),
+                }
+            }
+            (IpProtocol::Udp, Part::First) => {
+                let ports = Udp::first_fragment_ports(datagram.payload)?;
+                if ports.source == DHCP_SERVER_PORT || ports.destination == DHCP_SERVER_PORT {
+                    return Err(DropReason::DhcpFragment);
+                }
+                Ok(Transport::Portless)
+            }
+            (IpProtocol::Tcp, Part::Whole) => tcp_destination_port(datagram.payload).map(Transport::Port),
+            // A first fragment without the flags, and a second one that would write over them.
+            (IpProtocol::Tcp, Part::First) if datagram.payload.len() < TCP_HEADER => Err(DropReason::FragmentMalformed),
+            (IpProtocol::Tcp, Part::Later(8)) => Err(DropReason::FragmentMalformed),
+            _ => Ok(Transport::Portless),
+        }
+    }
+}
+
+/// The destination port of a TCP segment whose header has its fixed part and ends within the segment (RFC 9293, section 3.1).
+#[inline]
+fn tcp_destination_port(segment: &[u8]) -> Result<u16, DropReason> {
+    let (header, _) = segment.split_first_chunk::<TCP_HEADER>().ok_or(DropReason::TcpMalformed)?;
+    let length = usize::from(header[12] >> 4) * 4;
+    if length < TCP_HEADER || length > segment.len() {
+        return Err(DropReason::TcpMalformed);
+    }
+    Ok(u16::from_be_bytes([header[2], header[3]]))
+}

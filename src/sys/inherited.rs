@@ -1,0 +1,128 @@
+//! Descriptors that another program gave us: what they are is checked before anything is done with them, since under
+//! setuid that program is not to be trusted.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+use thiserror::Error;
+
+/// What is wrong with an inherited descriptor.
+#[derive(Debug, Error)]
+pub enum DescriptorError {
+    /// Nothing is open under that number.
+    #[error("descriptor {0} is not open: pass one end of a connected socketpair(AF_UNIX, SOCK_DGRAM)")]
+    Closed(RawFd),
+    /// It is a file, a pipe, a terminal...
+    #[error("descriptor {0} is not a socket: pass one end of a connected socketpair(AF_UNIX, SOCK_DGRAM)")]
+    NotASocket(RawFd),
+    /// A socket of the network, for instance.
+    #[error("descriptor {0} is a socket of family {1}, not AF_UNIX: pass one end of socketpair(AF_UNIX, SOCK_DGRAM)")]
+    Family(RawFd, i32),
+    /// It does not keep frames apart.
+    #[error("descriptor {0} is a {1:?} socket, not SOCK_DGRAM: pass one end of socketpair(AF_UNIX, SOCK_DGRAM)")]
+    Type(RawFd, SockType),
+    /// It has no other end.
+    #[error("descriptor {0} is not connected: pass one end of a socketpair whose other end the VM holds")]
+    NotConnected(RawFd),
+    /// A question about it failed.
+    #[error("descriptor {0} cannot be examined: {1}")]
+    Os(RawFd, io::Error),
+}
+
+/// Looks at descriptor `fd` without changing anything: open, a socket, AF_UNIX, SOCK_DGRAM, connected.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_guest_socket(fd: RawFd) -> Result<(), DescriptorError> {
+    if fd < 0 {
+        return Err(DescriptorError::Closed(fd));
+    }
+    // SAFETY: the number is not negative, and the borrow is used for nothing but questions, which fail with EBADF when
+    // nothing is open there; nobody else in this process opens or closes descriptors meanwhile.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let failed = |errno: Errno| DescriptorError::Os(fd, errno.into());
+    let kind = match getsockopt(&borrowed, sockopt::SockType) {
+        Err(Errno::EBADF) => return Err(DescriptorError::Closed(fd)),
+        Err(Errno::ENOTSOCK) => return Err(DescriptorError::NotASocket(fd)),
+        answer => answer.map_err(failed)?,
+    };
+    match socket_family(fd).map_err(|error| DescriptorError::Os(fd, error))? {
+        libc::AF_UNIX => {}
+        family => return Err(DescriptorError::Family(fd, family)),
+    }
+    if kind != SockType::Datagram {
+        return Err(DescriptorError::Type(fd, kind));
+    }
+    match nix::sys::socket::getpeername::<nix::sys::socket::UnixAddr>(fd) {
+        Ok(_) => Ok(()),
+        Err(Errno::ENOTCONN) => Err(DescriptorError::NotConnected(fd)),
+        Err(errno) => Err(failed(errno)),
+    }
+}
+
+/// The family of the socket `fd`, by getsockname(2), which both systems answer for every socket.
+fn socket_family(fd: RawFd) -> io::Result<i32> {
+    // SAFETY: all-zero bytes are a valid sockaddr_storage.
+    let mut address: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut length = mem::size_of_val(&address) as libc::socklen_t;
+    // SAFETY: address and length are valid for writes, and length says how long address is.
+    let result = unsafe { libc::getsockname(fd, (&raw mut address).cast(), &raw mut length) };
+    if result == 0 { Ok(i32::from(address.ss_family)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes over descriptor `fd`: it becomes ours to close, and no program that we start inherits it.
+///
+/// # Errors
+/// What [`check_guest_socket`] finds, or that fcntl(2) failed.
+pub fn adopt_guest_socket(fd: RawFd) -> Result<OwnedFd, DescriptorError> {
+    check_guest_socket(fd)?;
+    // SAFETY: it was just seen to be open; the caller of softnet handed it over for this purpose, and nothing else in
+    // this process owns it (0, 1 and 2 are never closed by the standard library).
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    fcntl(owned.as_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+        .map_err(|errno| DescriptorError::Os(fd, errno.into()))?;
+    Ok(owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::net::UdpSocket;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn a_connected_datagram_pair_is_what_we_want() {
+        let (ours, _theirs) = UnixDatagram::pair().unwrap();
+        check_guest_socket(ours.as_raw_fd()).unwrap();
+    }
+
+    #[test]
+    fn everything_else_is_named_for_what_it_is() {
+        let file = File::open("/").unwrap();
+        assert!(matches!(check_guest_socket(file.as_raw_fd()), Err(DescriptorError::NotASocket(_))));
+        let (stream, _other) = UnixStream::pair().unwrap();
+        assert!(matches!(check_guest_socket(stream.as_raw_fd()), Err(DescriptorError::Type(_, SockType::Stream))));
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(matches!(check_guest_socket(udp.as_raw_fd()), Err(DescriptorError::Family(_, libc::AF_INET))));
+        let alone = UnixDatagram::unbound().unwrap();
+        assert!(matches!(check_guest_socket(alone.as_raw_fd()), Err(DescriptorError::NotConnected(_))));
+        assert!(matches!(check_guest_socket(900_000), Err(DescriptorError::Closed(_))));
+        assert!(matches!(check_guest_socket(-1), Err(DescriptorError::Closed(-1))));
+    }
+
+    #[test]
+    fn an_adopted_descriptor_is_not_inherited() {
+        let (ours, _theirs) = UnixDatagram::pair().unwrap();
+        let raw = nix::unistd::dup(&ours).unwrap();
+        let adopted = adopt_guest_socket(std::os::fd::IntoRawFd::into_raw_fd(raw)).unwrap();
+        let flags = fcntl(adopted.as_fd(), FcntlArg::F_GETFD).unwrap();
+        assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
+    }
+}

@@ -1,0 +1,68 @@
+//! What of this process the caller must not decide, since under setuid the caller is the attacker: the environment, open
+//! descriptors, the signal mask, core dumps, the file mode mask, the working directory.
+
+use std::env;
+use std::io;
+use std::os::fd::RawFd;
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{Mode, umask};
+
+use super::signals;
+
+/// The only variable that softnet reads: the log filter of env_logger.
+const KEPT: &str = "RUST_LOG";
+
+/// Clears the environment, but for `RUST_LOG`. First of all in a privileged process, and while it has one thread only.
+pub fn clear_environment() {
+    for (name, _) in env::vars_os() {
+        if name != KEPT {
+            // SAFETY: called at the start of main, before there is a second thread.
+            unsafe { env::remove_var(name) };
+        }
+    }
+}
+
+/// Puts what the caller set up back to what softnet counts on: no core dump (memory of a process that was root), files
+/// that only root writes, a working directory that holds no file system busy, signals as at a login.
+///
+/// # Errors
+/// Those of setrlimit(2), chdir(2), sigaction(2) and sigprocmask(2).
+pub fn reset() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    umask(Mode::from_bits_truncate(0o022));
+    nix::unistd::chdir("/")?;
+    signals::reset()
+}
+
+/// Closes all descriptors but 0, 1, 2 and `kept`: whatever else the caller left open is not for a root process to hold.
+///
+/// # Errors
+/// Those of close_range(2).
+#[cfg(target_os = "linux")]
+pub fn close_all_but(kept: RawFd) -> io::Result<()> {
+    let close = |first: RawFd, last: RawFd| {
+        if first > last {
+            return Ok(());
+        }
+        // SAFETY: called before softnet itself has opened anything, so that no owned descriptor is in the range.
+        let result = unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, last as libc::c_uint, 0) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    let kept = kept.max(2);
+    close(3, kept - 1)?;
+    close(kept + 1, RawFd::MAX)
+}
+
+/// No other process may look into this one or take its memory, whatever its user; and no program that it might start
+/// gains rights (prctl(2): PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS).
+///
+/// # Errors
+/// Those of prctl(2).
+#[cfg(target_os = "linux")]
+pub fn seal() -> io::Result<()> {
+    // SAFETY: these two take plain numbers and touch no memory of ours.
+    let results =
+        unsafe { [libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0), libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)] };
+    if results == [0, 0] { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

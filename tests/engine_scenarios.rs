@@ -1,0 +1,19 @@
+//! The engine's rules as scenarios in virtual time: each frame, its verdict, its reason, and that just its counter moved
+//! (`World` checks that for every frame).
+
+mod engine_world;
+
+#[path = "engine_scenarios/dhcp_from_guest.rs"]
+mod dhcp_from_guest;
+#[path = "engine_scenarios/dhcp_from_host.rs"]
+mod dhcp_from_host;
+#[path = "engine_scenarios/frames_and_arp.rs"]
+mod frames_and_arp;
+#[path = "engine_scenarios/from_host.rs"]
+mod from_host;
+#[path = "engine_scenarios/ipv4_from_guest.rs"]
+mod ipv4_from_guest;
+#[path = "engine_scenarios/lease_life.rs"]
+mod lease_life;
+#[path = "engine_scenarios/reachability.rs"]
+mod reachability;

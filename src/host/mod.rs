@@ -13,6 +13,14 @@ use std::os::fd::BorrowedFd;
 use crate::engine::Network;
 use crate::sys::batch::Batch;
 
+/// The setup was asked to end: a signal came, or the guest is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("asked to end")]
+pub struct Interrupted;
+
+/// How the setup waits: sleeps for about the duration, and says when the setup is to end instead.
+pub type Wait<'a> = dyn FnMut(std::time::Duration) -> Result<(), Interrupted> + 'a;
+
 /// The host's end of the guest's link, opened in the setup phase and driven by the relay without any privilege.
 pub trait Host {
     /// The facts of the link.

@@ -34,13 +34,13 @@ pub struct LinkRequest {
     pub subnet: Option<Ipv4Net>,
 }
 
-/// The wait of the setup phase was ended: softnet was asked to end, or the guest's side is gone.
+/// The setup was asked to end: a signal came, or the guest is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("interrupted")]
+#[error("asked to end")]
 pub struct Interrupted;
 
-/// How [`open`] waits: for the given time, or until there is no reason to go on.
-pub type Wait<'a> = &'a mut dyn FnMut(Duration) -> Result<(), Interrupted>;
+/// How the setup waits: sleeps for about the duration, and says when the setup is to end instead.
+pub type Wait<'a> = dyn FnMut(Duration) -> Result<(), Interrupted> + 'a;
 
 /// Why a link could not be opened.
 #[cfg(target_os = "linux")]
@@ -51,7 +51,7 @@ pub type OpenError = tap::Error;
 /// # Errors
 /// What failed, on what, and how to mend it; or that `wait` was interrupted.
 #[cfg(target_os = "linux")]
-pub fn open(request: &LinkRequest, wait: Wait<'_>) -> Result<Box<dyn Host>, OpenError> {
+pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<Box<dyn Host>, OpenError> {
     Ok(Box::new(tap::open(request, wait)?))
 }
 

@@ -26,8 +26,8 @@ use nix::unistd::{Group, Pid, User};
 
 use super::programs::{Program, run};
 use super::state::{self, Made, State};
-use super::{Error, NAT_BRIDGE, colons, subnet};
-use crate::engine::EthernetAddress;
+use super::{Error, NAT_BRIDGE, subnet};
+use crate::engine::{EthernetAddress, colons};
 use crate::host::Wait;
 use crate::sys::pidfd::{open_pid, signal_pid};
 

@@ -131,6 +131,10 @@ fn discover(mac: EthernetAddress, transaction_id: u32) -> Vec<u8> {
     bytes
 }
 
+fn is_dhcp(frame: &[u8]) -> bool {
+    Ipv4Packet::new_checked(&frame[14..]).is_ok_and(|packet| packet.next_header() == IpProtocol::Udp)
+}
+
 /// What a DHCP server offers, when it does.
 #[derive(Debug, PartialEq, Eq)]
 struct Offer {
@@ -142,7 +146,11 @@ struct Offer {
 #[track_caller]
 fn offer(host: &mut TapHost, mac: EthernetAddress, transaction_id: u32) -> Offer {
     assert_eq!(send(host, &discover(mac, transaction_id)), 1);
-    for frame in frames(host, Duration::from_millis(300)) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        let Some(frame) = frames(host, Duration::from_millis(10)).into_iter().find(|frame| is_dhcp(frame)) else {
+            continue;
+        };
         let Ok(packet) = Ipv4Packet::new_checked(&frame[14..]) else { continue };
         let Ok(udp) = UdpPacket::new_checked(packet.payload()) else { continue };
         let Ok(dhcp) = DhcpPacket::new_checked(udp.payload()) else { continue };
@@ -264,7 +272,7 @@ fn whatever_is_amiss_is_mended_by_the_next_start() {
             "touch /run/softnet/softnet0.guests/02:00:00:00:00:77 /run/softnet/softnet0.hosts/.x.new",
         ] {
             sh(damage);
-            let mut host = opened(&options(GUEST));
+            let mut host = open(&options(GUEST)).unwrap_or_else(|error| panic!("{damage}: {error}"));
             assert_eq!(host.network().gateway.to_string(), "10.9.0.1", "{damage}");
             let bridge = link("softnet0");
             for part in ["UP", "stp_state 0", "mcast_snooping 0"] {
@@ -286,14 +294,18 @@ fn whatever_is_amiss_is_mended_by_the_next_start() {
 #[test]
 fn an_adopted_bridge_keeps_its_mac_when_ports_come() {
     isolated("an_adopted_bridge_keeps_its_mac_when_ports_come", || {
-        sh("ip link add softnet0 type bridge; ip link add d0 type dummy; ip link set d0 address 00:00:00:00:00:09");
+        sh(
+            "ip link add softnet0 type bridge; ip link add d0 type veth peer name e0; ip link set d0 address 00:00:00:00:00:09",
+        );
         let host = opened(&options(GUEST));
         let mac = host.network().gateway_mac.expect("a MAC").to_string().replace('-', ":");
         sh("ip link set d0 master softnet0 up");
         assert!(link("softnet0").contains(&mac));
 
         // A bridge that has taken its port's MAC gets one of its own.
-        sh("ip link add softnet1 type bridge; ip link add d1 type dummy; ip link set d1 master softnet1 up");
+        sh(
+            "ip link add softnet1 type bridge; ip link add d1 type veth peer name e1; ip link set d1 master softnet1 up",
+        );
         let host = opened(&LinkRequest { net_type: NetType::Host, ..options(GUEST) });
         let mac = host.network().gateway_mac.expect("a MAC").to_string().replace('-', ":");
         assert!(!link("d1").contains(&mac));
@@ -392,10 +404,12 @@ fn a_mac_of_the_hosts_or_of_another_port_is_refused() {
 #[test]
 fn occupied_names_and_subnets_are_refused_with_a_mend() {
     isolated("occupied_names_and_subnets_are_refused_with_a_mend", || {
-        sh("ip link add softnet0 type dummy");
+        sh("ip link add softnet0 type veth peer name p");
         let error = refused(&options(GUEST));
-        assert!(error.starts_with("softnet0 exists and is a dummy, not a bridge"), "{error}");
-        sh("ip link delete softnet0; ip link add eth0 type dummy; ip address add 192.168.64.9/20 dev eth0");
+        assert!(error.starts_with("softnet0 exists and is a veth, not a bridge"), "{error}");
+        sh(
+            "ip link delete softnet0; ip link add eth0 type veth peer name p; ip link set p up; ip address add 192.168.64.9/20 dev eth0",
+        );
         sh(
             "ip link set eth0 up; ip route add default via 192.168.64.10; ip route add 192.168.80.0/21 via 192.168.64.10",
         );

@@ -12,7 +12,8 @@ mount -t devtmpfs dev /dev 2>/dev/null
 result() { echo "RESULT $*"; }
 target() { tr ' ' '\n' </proc/cmdline | sed -n "s/^softnet\.$1=//p"; }
 answers() { ping -c 1 -W 3 "$@" >/dev/null 2>&1 && echo answered || echo silent; }
-page() { wget -q -T "${2:-5}" -O - "http://$1/" 2>/dev/null || echo unreachable; }
+# wget -T of Debian 12's busybox crashes.
+page() { timeout "$2" wget -q -O - "http://$1/" 2>/dev/null || echo unreachable; }
 
 while read -r module; do
     insmod "/modules/$module.ko" || result insmod "$module failed"

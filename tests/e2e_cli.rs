@@ -146,13 +146,13 @@ fn a_descriptor_that_is_no_frame_socket_is_refused() {
 #[test]
 fn names_that_do_not_exist_are_refused() {
     in_own_network(|| {
-        tools::run("ip link add dummy0 type dummy");
+        tools::add_interface("other");
         let before = host();
         for (options, words) in [
             ("--user no-such-user", ["--user", "no-such-user"]),
             ("--user daemon --group no-such-group", ["--group", "no-such-group"]),
             ("--user daemon --bridge no-such-br", ["--bridge", "no-such-br"]),
-            ("--user daemon --bridge dummy0", ["--bridge", "dummy0"]),
+            ("--user daemon --bridge other", ["--bridge", "other"]),
         ] {
             let (_guest, input) = frame_socket();
             let ended = run(&format!("--vm-fd 0 --vm-mac-address {MAC} {options}"), input);

@@ -18,8 +18,7 @@ fn a_guest_reaches_the_host_by_its_gateway_address_alone() {
         let bed = LinuxTestbed::new(SOFTNET);
         let public = Ipv4Addr::new(93, 184, 217, 5);
         let inner = Ipv4Addr::new(172, 30, 0, 1);
-        tools::run("ip link add more type dummy");
-        tools::run("ip link set more up");
+        tools::add_interface("more");
         for address in [public, inner] {
             tools::run(&format!("ip addr add {address}/32 dev more"));
         }
@@ -73,7 +72,8 @@ fn a_host_of_the_lan_with_a_route_does_not_reach_a_guest() {
         let (softnet, mut guest) = bed.guest(MAC, "");
         let address = guest.address();
         let lan = &bed.internet.netns;
-        lan.run(&format!("ip route add {}/24 via {UPLINK}", guest.gateway()));
+        let [a, b, c, _] = address.octets();
+        lan.run(&format!("ip route add {a}.{b}.{c}.0/24 via {UPLINK}"));
         lan.run(&format!("ping -c 1 -W 2 {UPLINK}"));
         guest.forget_seen();
         let mut ping = lan.command(&format!("ping -c 3 -i 0.2 -W 1 {address}")).spawn().expect("ping starts");

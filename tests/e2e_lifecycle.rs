@@ -208,11 +208,12 @@ fn memory_stays_small_under_a_flood() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         let (softnet, guest) = bed.guest(MAC, "");
-        let resident = || softnet.status("VmRSS").trim_end_matches(" kB").parse::<u32>().expect("a number of kB");
+        // Without the pages of its file, which are many in a program that was built for debugging.
+        let resident = || softnet.status("RssAnon").trim_end_matches(" kB").parse::<u32>().expect("a number of kB");
         let flood = Flood::from_host(&guest);
         std::thread::sleep(Duration::from_millis(500)); // of flood
         drop(flood);
-        assert!(resident() <= 8 * 1024, "{} kB resident", resident());
+        assert!(resident() <= 4 * 1024, "{} kB resident", resident());
         softnet.stop();
     });
 }

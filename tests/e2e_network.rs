@@ -199,9 +199,8 @@ fn anyone_may_ask_for_the_status() {
 fn the_subnet_avoids_what_the_host_has() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET).as_root();
-        tools::run("ip link add lan type dummy");
+        tools::add_interface("lan");
         tools::run("ip addr add 192.168.64.77/24 dev lan");
-        tools::run("ip link set lan up");
         tools::run("ip route add 192.168.65.128/25 via 10.99.0.1");
         let (softnet, mut guest) = bed.guest(MAC, "");
         assert_eq!(guest.gateway(), Ipv4Addr::new(192, 168, 66, 1));

@@ -116,7 +116,7 @@ fn a_plain_user_may_not_become_another() {
 #[test]
 fn what_only_root_may_is_refused_to_a_setuid_caller() {
     in_own_network(|| {
-        tools::run("ip link add other type dummy");
+        tools::add_interface("other");
         let setuid = binary::install_setuid(Path::new(SOFTNET));
         for options in ["--bridge other", "--subnet 192.168.99.0/24"] {
             let launch = Launch::new(&setuid, MAC).by(Caller::User).with(options);

@@ -11,7 +11,7 @@
 //! [`Internet::new`] proves that the host reaches each of them. What a guest does not reach was therefore held back by
 //! softnet or its firewall, and not by a hole in the world.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::netns::Netns;
 use crate::testbed::Facts;
@@ -73,10 +73,12 @@ impl Internet {
             netns.run(&format!("ip addr add {address}/32 dev lo"));
         }
         netns.enter(|| {
-            let all = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-            servers::http(SocketAddr::new(all, 80));
-            servers::udp_echo(SocketAddr::new(all, 7));
-            servers::dns(SocketAddr::new(all, 53), NAME, WEB);
+            servers::http(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)));
+            // An answer over UDP comes from the address that was asked only if the server is bound to it.
+            for address in targets.iter().chain(SPECIAL) {
+                servers::udp_echo(SocketAddr::from((*address, 7)));
+                servers::dns(SocketAddr::from((*address, 53)), NAME, WEB);
+            }
         });
         isolate::replace_file("/etc/resolv.conf", &format!("nameserver {RESOLVER}\n"));
         for address in targets.iter().chain(SPECIAL) {

@@ -183,7 +183,7 @@ impl Softnet {
         }
     }
 
-    /// Waits for a line with `word` on standard error.
+    /// Waits for a whole `word` on standard error.
     ///
     /// # Errors
     /// It ended without, or did not say it in time.
@@ -194,15 +194,19 @@ impl Softnet {
         let what = format!("the word {word:?} of softnet's");
         wait::until(&what, PATIENCE, || {
             let ended = self.child.try_wait().expect("a child can be asked").is_some();
-            match self.said().contains(word) {
+            match self.has_said(word) {
                 true => Some(Ok(())),
                 // What it said last may still be on its way through the pipe, but not for long.
                 false if ended => {
-                    Some(wait::until(&what, Duration::from_millis(300), || self.said().contains(word).then_some(())))
+                    Some(wait::until(&what, Duration::from_millis(300), || self.has_said(word).then_some(())))
                 }
                 false => None,
             }
         })?
+    }
+
+    fn has_said(&self, word: &str) -> bool {
+        self.said().split(|letter: char| !letter.is_alphanumeric()).any(|said| said == word)
     }
 
     /// Whether it still runs.

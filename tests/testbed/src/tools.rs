@@ -65,6 +65,14 @@ pub fn run(line: &str) -> String {
     finish(&mut command(line))
 }
 
+/// Makes a network interface that leads nowhere, up, in the calling thread's network namespace.
+pub fn add_interface(name: &str) {
+    run(&format!("ip link add {name} type veth peer name {name}-far"));
+    for end in [name, &format!("{name}-far")] {
+        run(&format!("ip link set {end} up"));
+    }
+}
+
 /// Runs `command`, which must succeed, and returns what it printed.
 ///
 /// # Panics

@@ -74,7 +74,7 @@ const DNS_SERVERS: usize = 4;
 pub(super) struct Leases {
     network: Network,
     lease: Option<Lease>,
-    /// What the grant named, 0.0.0.0 in what is left over.
+    /// What the latest grant named, 0.0.0.0 in what is left over. Without a lease nobody asks for it.
     dns_servers: [Ipv4Addr; DNS_SERVERS],
     learned_gateway_mac: Option<EthernetAddress>,
     transactions: Transactions,
@@ -106,7 +106,7 @@ impl Leases {
         self.lease.is_some_and(|lease| lease.address == address)
     }
 
-    /// Whether the live lease came with `address` as a DNS server.
+    /// Whether the latest grant named `address` as a DNS server.
     #[inline]
     pub(super) fn is_dns_server(&self, address: Ipv4Addr) -> bool {
         !address.is_unspecified() && self.dns_servers.contains(&address)
@@ -234,7 +234,6 @@ impl Leases {
 
     fn end(&mut self, cause: LeaseEnd) {
         if let Some(lease) = self.lease.take() {
-            self.dns_servers = [Ipv4Addr::UNSPECIFIED; DNS_SERVERS];
             self.emit(Event::LeaseEnded { address: lease.address, cause });
         }
     }

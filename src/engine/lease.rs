@@ -6,7 +6,7 @@
 //!   the server's own clock cannot have started earlier, so the address is never ours longer than it is the server's.
 //! * A DHCPREQUEST for another address gives the held one up at once, before any reply: the server may move the client, and
 //!   the reply that tells so may be lost.
-//! * DHCPRELEASE and DHCPDECLINE give it up, and void what was asked before them (see [`super::transactions`]).
+//! * DHCPRELEASE and DHCPDECLINE give it up, and void what was asked before them (see `transactions.rs`).
 //! * A DHCPNAK ends it; time ends it. An infinite lease (0xffffffff, RFC 2131, section 3.3) is one of 136 years.
 //!
 //! The gateway's MAC is either pinned by the host, or that of the frame that brought the last grant.

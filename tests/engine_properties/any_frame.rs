@@ -39,10 +39,10 @@ fn corpus() -> Vec<Vec<u8>> {
         Arp::reply(GATEWAY_MAC, GATEWAY, GUEST_MAC, LEASED).frame(GUEST_MAC, GATEWAY_MAC),
         host(Ip::tcp(WORLD, LEASED, (443, 5000))),
         host(Ip { options: vec![1; 8], ..Ip::ping(WORLD, LEASED) }),
-        host(Dhcp::offer(2, LEASED).from_gateway()),
-        host(Dhcp::ack(2, LEASED, 600).option(6, &[10, 0, 0, 1, 10, 0, 0, 2]).from_gateway()),
-        host(Dhcp::nak(2).from_gateway()),
-        host(overloaded.from_gateway()),
+        host(Dhcp::offer(2, LEASED).by_gateway()),
+        host(Dhcp::ack(2, LEASED, 600).option(6, &[10, 0, 0, 1, 10, 0, 0, 2]).by_gateway()),
+        host(Dhcp::nak(2).by_gateway()),
+        host(overloaded.by_gateway()),
     ]
 }
 
@@ -173,7 +173,7 @@ fn may_arrive(frame: &[u8], xid: u32) -> Result<(), &'static str> {
 }
 
 proptest! {
-    #![proptest_config(without_files(1000))]
+    #![proptest_config(without_files(500))]
 
     #[test]
     fn no_bytes_panic(

@@ -13,16 +13,23 @@ use smoltcp::wire::{
     DhcpMessageType, DhcpPacket, DhcpRepr, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet,
     Ipv4Repr, UdpPacket, UdpRepr,
 };
-use softnet::engine::{EthernetAddress, Isolation};
-use softnet::host::tap::{self, BridgeChoice, Error, Force, Options, TapHost};
-use softnet::host::{Host, Interrupted};
+use softnet::engine::{EthernetAddress, Isolation, NetType};
+use softnet::host::tap::{self, Error, Force, TapHost};
+use softnet::host::{Host, Interrupted, LinkRequest};
 use softnet::sys::batch::Batch;
 
 const GUEST: EthernetAddress = EthernetAddress([0x02, 0, 0, 0, 0, 0x05]);
 const OTHER: EthernetAddress = EthernetAddress([0x02, 0, 0, 0, 0, 0x06]);
 
-fn options(guest_mac: EthernetAddress) -> Options {
-    Options { bridge: BridgeChoice::Nat, subnet: None, guest_mac, lease_seconds: 600, isolation: Isolation::Isolated }
+fn options(guest_mac: EthernetAddress) -> LinkRequest {
+    LinkRequest {
+        guest_mac,
+        net_type: NetType::Nat,
+        isolation: Isolation::Isolated,
+        lease_seconds: 600,
+        bridge: None,
+        subnet: None,
+    }
 }
 
 fn sleep(duration: Duration) -> Result<(), Interrupted> {
@@ -30,17 +37,17 @@ fn sleep(duration: Duration) -> Result<(), Interrupted> {
     Ok(())
 }
 
-fn open(options: &Options) -> Result<TapHost, Error> {
+fn open(options: &LinkRequest) -> Result<TapHost, Error> {
     tap::open(options, &mut sleep)
 }
 
 #[track_caller]
-fn opened(options: &Options) -> TapHost {
+fn opened(options: &LinkRequest) -> TapHost {
     open(options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[track_caller]
-fn refused(options: &Options) -> String {
+fn refused(options: &LinkRequest) -> String {
     open(options).expect_err("refused").to_string()
 }
 
@@ -124,6 +131,10 @@ fn discover(mac: EthernetAddress, transaction_id: u32) -> Vec<u8> {
     bytes
 }
 
+fn is_dhcp(frame: &[u8]) -> bool {
+    Ipv4Packet::new_checked(&frame[14..]).is_ok_and(|packet| packet.next_header() == IpProtocol::Udp)
+}
+
 /// What a DHCP server offers, when it does.
 #[derive(Debug, PartialEq, Eq)]
 struct Offer {
@@ -135,7 +146,11 @@ struct Offer {
 #[track_caller]
 fn offer(host: &mut TapHost, mac: EthernetAddress, transaction_id: u32) -> Offer {
     assert_eq!(send(host, &discover(mac, transaction_id)), 1);
-    for frame in frames(host, Duration::from_millis(300)) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        let Some(frame) = frames(host, Duration::from_millis(10)).into_iter().find(|frame| is_dhcp(frame)) else {
+            continue;
+        };
         let Ok(packet) = Ipv4Packet::new_checked(&frame[14..]) else { continue };
         let Ok(udp) = UdpPacket::new_checked(packet.payload()) else { continue };
         let Ok(dhcp) = DhcpPacket::new_checked(udp.payload()) else { continue };
@@ -199,14 +214,14 @@ fn the_first_start_provisions_everything() {
 fn a_guest_gets_its_own_lease_time_at_once_and_after_every_change() {
     isolated("a_guest_gets_its_own_lease_time_at_once_and_after_every_change", || {
         for (id, seconds) in [(1, 600), (2, 120), (3, 86400), (4, 120), (5, 600), (6, 7200), (7, 120)] {
-            let mut host = opened(&Options { lease_seconds: seconds, ..options(GUEST) });
+            let mut host = opened(&LinkRequest { lease_seconds: seconds, ..options(GUEST) });
             let offer = offer(&mut host, GUEST, id);
             assert_eq!(offer, Offer { seconds, router: Some("192.168.64.1".to_owned()), dns: 1 });
             if id == 4 {
                 sh(&format!("kill -9 {}", dnsmasq("softnet0")));
             }
         }
-        let mut host = opened(&Options { lease_seconds: 300, ..options(OTHER) });
+        let mut host = opened(&LinkRequest { lease_seconds: 300, ..options(OTHER) });
         assert_eq!(offer(&mut host, OTHER, 8).seconds, 300);
         assert_eq!(offer(&mut host, GUEST, 9).seconds, 600, "the ended guest's time is forgotten");
     });
@@ -240,7 +255,7 @@ fn a_later_start_adopts_what_is_there() {
 #[test]
 fn whatever_is_amiss_is_mended_by_the_next_start() {
     isolated("whatever_is_amiss_is_mended_by_the_next_start", || {
-        drop(opened(&Options { subnet: Some("10.9.0.0/16".parse().unwrap()), ..options(GUEST) }));
+        drop(opened(&LinkRequest { subnet: Some("10.9.0.0/16".parse().unwrap()), ..options(GUEST) }));
         for damage in [
             "true",
             "kill -9 $(cat /run/softnet/softnet0.pid)",
@@ -257,7 +272,7 @@ fn whatever_is_amiss_is_mended_by_the_next_start() {
             "touch /run/softnet/softnet0.guests/02:00:00:00:00:77 /run/softnet/softnet0.hosts/.x.new",
         ] {
             sh(damage);
-            let mut host = opened(&options(GUEST));
+            let mut host = open(&options(GUEST)).unwrap_or_else(|error| panic!("{damage}: {error}"));
             assert_eq!(host.network().gateway.to_string(), "10.9.0.1", "{damage}");
             let bridge = link("softnet0");
             for part in ["UP", "stp_state 0", "mcast_snooping 0"] {
@@ -279,15 +294,19 @@ fn whatever_is_amiss_is_mended_by_the_next_start() {
 #[test]
 fn an_adopted_bridge_keeps_its_mac_when_ports_come() {
     isolated("an_adopted_bridge_keeps_its_mac_when_ports_come", || {
-        sh("ip link add softnet0 type bridge; ip link add d0 type dummy; ip link set d0 address 00:00:00:00:00:09");
+        sh(
+            "ip link add softnet0 type bridge; ip link add d0 type veth peer name e0; ip link set d0 address 00:00:00:00:00:09",
+        );
         let host = opened(&options(GUEST));
         let mac = host.network().gateway_mac.expect("a MAC").to_string().replace('-', ":");
         sh("ip link set d0 master softnet0 up");
         assert!(link("softnet0").contains(&mac));
 
         // A bridge that has taken its port's MAC gets one of its own.
-        sh("ip link add softnet1 type bridge; ip link add d1 type dummy; ip link set d1 master softnet1 up");
-        let host = opened(&Options { bridge: BridgeChoice::Host, ..options(GUEST) });
+        sh(
+            "ip link add softnet1 type bridge; ip link add d1 type veth peer name e1; ip link set d1 master softnet1 up",
+        );
+        let host = opened(&LinkRequest { net_type: NetType::Host, ..options(GUEST) });
         let mac = host.network().gateway_mac.expect("a MAC").to_string().replace('-', ":");
         assert!(!link("d1").contains(&mac));
         sh("ip link delete d1");
@@ -303,8 +322,8 @@ fn guests_that_start_in_the_same_moment_all_get_a_link() {
             .map(|n| {
                 thread::spawn(move || {
                     let mac = EthernetAddress([2, 0, 0, 0, 1, n]);
-                    let bridge = if n % 2 == 0 { BridgeChoice::Nat } else { BridgeChoice::Host };
-                    let mut host = opened(&Options { bridge, lease_seconds: 120 + u32::from(n), ..options(mac) });
+                    let net_type = if n % 2 == 0 { NetType::Nat } else { NetType::Host };
+                    let mut host = opened(&LinkRequest { net_type, lease_seconds: 120 + u32::from(n), ..options(mac) });
                     assert_eq!(offer(&mut host, mac, u32::from(n)).seconds, 120 + u32::from(n));
                     host
                 })
@@ -322,7 +341,7 @@ fn guests_that_start_in_the_same_moment_all_get_a_link() {
 #[test]
 fn guests_of_the_host_bridge_are_told_of_no_router_and_no_dns() {
     isolated("guests_of_the_host_bridge_are_told_of_no_router_and_no_dns", || {
-        let mut host = opened(&Options { bridge: BridgeChoice::Host, ..options(GUEST) });
+        let mut host = opened(&LinkRequest { net_type: NetType::Host, ..options(GUEST) });
         assert_eq!(offer(&mut host, GUEST, 1), Offer { seconds: 600, router: None, dns: 0 });
         assert_eq!(sh("cat /proc/sys/net/ipv4/ip_forward"), "0\n", "the host does not forward for them");
     });
@@ -385,14 +404,16 @@ fn a_mac_of_the_hosts_or_of_another_port_is_refused() {
 #[test]
 fn occupied_names_and_subnets_are_refused_with_a_mend() {
     isolated("occupied_names_and_subnets_are_refused_with_a_mend", || {
-        sh("ip link add softnet0 type dummy");
+        sh("ip link add softnet0 type veth peer name p");
         let error = refused(&options(GUEST));
-        assert!(error.starts_with("softnet0 exists and is a dummy, not a bridge"), "{error}");
-        sh("ip link delete softnet0; ip link add eth0 type dummy; ip address add 192.168.64.9/20 dev eth0");
+        assert!(error.starts_with("softnet0 exists and is a veth, not a bridge"), "{error}");
+        sh(
+            "ip link delete softnet0; ip link add eth0 type veth peer name p; ip link set p up; ip address add 192.168.64.9/20 dev eth0",
+        );
         sh(
             "ip link set eth0 up; ip route add default via 192.168.64.10; ip route add 192.168.80.0/21 via 192.168.64.10",
         );
-        let with = |subnet: &str| Options { subnet: Some(subnet.parse().unwrap()), ..options(GUEST) };
+        let with = |subnet: &str| LinkRequest { subnet: Some(subnet.parse().unwrap()), ..options(GUEST) };
         let error = refused(&with("192.168.70.0/24"));
         assert!(
             error.starts_with("--subnet 192.168.70.0/24: an address of eth0 already uses 192.168.64.9/20"),
@@ -406,9 +427,9 @@ fn occupied_names_and_subnets_are_refused_with_a_mend() {
         assert!(refused(&with("10.0.0.0/8")).contains("prefix length"));
         let host = opened(&options(GUEST));
         assert_eq!(host.network().subnet.to_string(), "192.168.88.0/24");
-        let error = refused(&Options { guest_mac: OTHER, ..with("10.0.0.0/24") });
+        let error = refused(&LinkRequest { guest_mac: OTHER, ..with("10.0.0.0/24") });
         assert!(error.starts_with("--subnet 10.0.0.0/24: softnet0 already has 192.168.88.0/24"), "{error}");
-        drop(opened(&Options { guest_mac: OTHER, ..with("192.168.88.0/24") }));
+        drop(opened(&LinkRequest { guest_mac: OTHER, ..with("192.168.88.0/24") }));
     });
 }
 
@@ -451,7 +472,7 @@ fn the_wait_is_ended_by_an_interrupt() {
 fn network_down_refuses_while_guests_are_attached_and_leaves_nothing() {
     isolated("network_down_refuses_while_guests_are_attached_and_leaves_nothing", || {
         let mut nat = opened(&options(GUEST));
-        let host = opened(&Options { bridge: BridgeChoice::Host, ..options(OTHER) });
+        let host = opened(&LinkRequest { net_type: NetType::Host, ..options(OTHER) });
         let process = std::process::id();
         let error = tap::down(Force::No, &mut sleep).expect_err("guests are attached").to_string();
         assert_eq!(
@@ -515,7 +536,7 @@ fn status_shows_bridges_guests_and_leases_and_changes_nothing() {
 #[test]
 fn a_bridge_of_someone_elses_is_attached_to_and_left_as_it_is() {
     isolated("a_bridge_of_someone_elses_is_attached_to_and_left_as_it_is", || {
-        let to = |name: &str| Options { bridge: BridgeChoice::Existing(name.to_owned()), ..options(GUEST) };
+        let to = |name: &str| LinkRequest { bridge: Some(name.to_owned()), ..options(GUEST) };
         for name in ["br9", "", ".", "../../etc", "a name", "a-name-that-is-too-long"] {
             assert!(refused(&to(name)).contains("there is no such interface"), "{name}");
         }
@@ -542,7 +563,7 @@ fn a_bridge_of_someone_elses_is_attached_to_and_left_as_it_is() {
 fn frames_between_guests_pass_only_when_both_are_open() {
     isolated("frames_between_guests_pass_only_when_both_are_open", || {
         let pair = |isolation| {
-            let with = |mac| Options { isolation, ..options(mac) };
+            let with = |mac| LinkRequest { isolation, ..options(mac) };
             (opened(&with(GUEST)), opened(&with(OTHER)))
         };
         // An IPv4 datagram and an ARP-like broadcast from the one to the other.
@@ -577,8 +598,8 @@ fn a_link_that_is_down_loses_frames_and_comes_back() {
 #[test]
 fn guests_reach_the_world_and_nothing_else_of_the_host() {
     isolated("guests_reach_the_world_and_nothing_else_of_the_host", || {
-        let _nat = opened(&Options { isolation: Isolation::Open, ..options(GUEST) });
-        let _host = opened(&Options { bridge: BridgeChoice::Host, ..options(GUEST) });
+        let _nat = opened(&LinkRequest { isolation: Isolation::Open, ..options(GUEST) });
+        let _host = opened(&LinkRequest { net_type: NetType::Host, ..options(GUEST) });
         sh("set -e
             for g in 'g0 softnet0 192.168.64.50' 'g1 softnet0 192.168.64.51' 'h0 softnet1 192.168.65.50'; do
               set -- $g; ip netns add $1; ip link add v-$1 type veth peer name eth0 netns $1

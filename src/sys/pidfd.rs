@@ -2,8 +2,9 @@
 //! (pidfd_open(2), pidfd_send_signal(2); Linux 5.3).
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -20,6 +21,15 @@ pub fn open_pid(pid: Pid) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel just made this descriptor (close-on-exec by itself) and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Whether the process has ended and closed all that it had open. That comes after its command line is gone.
+///
+/// # Errors
+/// What poll(2) said.
+pub fn has_ended(process: &OwnedFd) -> io::Result<bool> {
+    let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    Ok(poll(&mut polled, PollTimeout::ZERO)? > 0)
 }
 
 /// Sends a signal.

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use nix::fcntl::Flock;
 
+use super::Error;
 use super::state::{self, State};
-use super::{Error, colons};
-use crate::engine::EthernetAddress;
+use crate::engine::{EthernetAddress, colons};
 
 /// The right to be the guest of a MAC on a bridge; it ends when this is dropped.
 #[derive(Debug)]

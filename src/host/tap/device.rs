@@ -15,8 +15,8 @@ use crate::sys::tun;
 
 /// The kernel numbers it.
 const PATTERN: &str = "softnet-%d";
-const FORWARDING_PAUSE: Duration = Duration::from_millis(5);
-const FORWARDING_TRIES: u32 = 60;
+const PASSING_PAUSE: Duration = Duration::from_millis(1);
+const PASSING_TRIES: u32 = 300;
 
 /// A TAP device.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ pub(super) struct Tap {
 ///
 /// The port is a part of the bridge and isolated before it is up, so that no frame passes it otherwise. The bridge is
 /// told where the guest's MAC is instead of learning it: no other port can claim it, and no frame for an unknown MAC is
-/// flooded to the guest.
+/// flooded to the guest. A bridge gets its carrier with its first port, and until the kernel has seen to that, a little
+/// later, it drops what it should send: the answer to the guest's first DISCOVER, when nobody waits for it.
 pub(super) fn attach(
     netlink: &mut Netlink,
     bridge: &Bridge,
@@ -56,15 +57,16 @@ pub(super) fn attach(
     netlink.pin(index, guest).map_err(failed)?;
     netlink.set_up(index).map_err(failed)?;
 
-    for _ in 0..FORWARDING_TRIES {
-        let port: Link = netlink.link_by_index(index).map_err(failed)?.ok_or_else(not_found)?;
-        if port.forwarding {
+    for _ in 0..PASSING_TRIES {
+        let mut link = |index| netlink.link_by_index(index).map_err(failed)?.ok_or_else(not_found);
+        let (port, itself): (Link, Link) = (link(index)?, link(bridge.index)?);
+        if port.forwarding && port.running && itself.running {
             return Ok(Tap { descriptor, name });
         }
-        wait(FORWARDING_PAUSE)?;
+        wait(PASSING_PAUSE)?;
     }
     // Only a bridge that is not ours runs a spanning tree; its delay passes, and the guest asks for its address again.
-    log::warn!("{}: the spanning tree of the bridge holds {name} back for now", bridge.name);
+    log::warn!("{} does not pass frames of {name} yet: its spanning tree may hold them back", bridge.name);
     Ok(Tap { descriptor, name })
 }
 

@@ -26,14 +26,16 @@ use nix::unistd::{Group, Pid, User};
 
 use super::programs::{Program, run};
 use super::state::{self, Made, State};
-use super::{Error, NAT_BRIDGE, colons, subnet};
-use crate::engine::EthernetAddress;
+use super::{Error, NAT_BRIDGE, subnet};
+use crate::engine::{EthernetAddress, colons};
 use crate::host::Wait;
-use crate::sys::pidfd::{open_pid, signal_pid};
+use crate::sys::pidfd::{has_ended, open_pid, signal_pid};
 
 const DNSMASQ: Program = Program { name: "dnsmasq", package: "dnsmasq-base" };
 /// What a guest gets that names no lease time.
 const DEFAULT_LEASE_SECONDS: u32 = 600;
+const START_TRIES: u32 = 3;
+const START_PAUSE: Duration = Duration::from_millis(50);
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 const KILL_PAUSE: Duration = Duration::from_millis(2);
 
@@ -87,7 +89,15 @@ impl Service<'_> {
             None => {}
         }
         log::debug!("starting dnsmasq on {}", self.bridge);
-        run(DNSMASQ, &arguments, "", self.bridge, wait).map(drop)
+        let mut tries = START_TRIES;
+        loop {
+            tries -= 1;
+            match run(DNSMASQ, &arguments, "", self.bridge, wait) {
+                // One that was killed has lost its command line, by which it is known, before its sockets.
+                Err(Error::ProgramFailed { .. }) if tries > 0 => wait(START_PAUSE)?,
+                result => return result.map(drop),
+            }
+        }
     }
 
     fn arguments(&self, identity: &Identity) -> Vec<String> {
@@ -157,7 +167,7 @@ impl Process {
     fn kill(&self, bridge: &str, wait: &mut Wait<'_>) -> Result<(), Error> {
         let start = Instant::now();
         let mut signal = Signal::SIGTERM;
-        while self.is_alive() {
+        while !has_ended(&self.handle).unwrap_or(true) {
             self.signal(signal);
             wait(KILL_PAUSE)?;
             if start.elapsed() > KILL_LIMIT / 2 {
@@ -179,11 +189,6 @@ impl Process {
         if let Err(error) = signal_pid(&self.handle, signal) {
             log::debug!("cannot send {signal} to dnsmasq (process {}): {error}", self.pid);
         }
-    }
-
-    /// A zombie has an empty command line.
-    fn is_alive(&self) -> bool {
-        read_command_line(self.pid).is_ok_and(|line| line == self.command_line)
     }
 }
 
@@ -212,8 +217,9 @@ impl Process {
         let handle = open_pid(pid).ok()?;
         let command_line = read_command_line(pid).ok().filter(|line| is_ours(line))?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let process = Process { pid, handle, command_line };
-        (real_uid(&status).is_some_and(|uid| trusted.contains(&uid)) && process.is_alive()).then_some(process)
+        let is_trusted = real_uid(&status).is_some_and(|uid| trusted.contains(&uid));
+        let has_ended = has_ended(&handle).unwrap_or(true);
+        (is_trusted && !has_ended).then_some(Process { pid, handle, command_line })
     }
 }
 

@@ -8,8 +8,8 @@ use ipnet::Ipv4Net;
 
 use super::netlink::{Link, Netlink};
 use super::state::{self, State};
-use super::{Error, HOST_BRIDGE, NAT_BRIDGE, bridge, claim, colons, dhcp, nat};
-use crate::engine::EthernetAddress;
+use super::{Error, HOST_BRIDGE, NAT_BRIDGE, bridge, claim, dhcp, nat};
+use crate::engine::{EthernetAddress, colons};
 use crate::host::Wait;
 
 /// What there is of softnet's networks on this host. Its `Display` is for people.

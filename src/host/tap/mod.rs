@@ -42,7 +42,7 @@ use self::claim::Claim;
 use self::device::Tap;
 use self::netlink::Netlink;
 use self::state::State;
-use crate::engine::{EthernetAddress, NetType, Network};
+use crate::engine::{EthernetAddress, NetType, Network, colons};
 use crate::host::{Host, LinkRequest, Wait};
 use crate::sys::batch::Batch;
 
@@ -280,11 +280,6 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result
             result => return result,
         }
     }
-}
-
-/// A MAC as people write it.
-fn colons(mac: EthernetAddress) -> String {
-    mac.to_string().replace('-', ":")
 }
 
 /// A random MAC with the given first octet.

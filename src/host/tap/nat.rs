@@ -21,8 +21,8 @@ use std::fmt::Write;
 use ipnet::Ipv4Net;
 
 use super::programs::{Program, run};
-use super::{Error, HOST_BRIDGE, NAT_BRIDGE, colons};
-use crate::engine::EthernetAddress;
+use super::{Error, HOST_BRIDGE, NAT_BRIDGE};
+use crate::engine::{EthernetAddress, colons};
 use crate::host::Wait;
 
 const NFT: Program = Program { name: "nft", package: "nftables" };

@@ -14,7 +14,7 @@ use netlink_packet_core::{
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) mac: EthernetAddress,
     pub(super) mtu: u32,
     pub(super) up: bool,
+    /// Whether the link takes frames: up, with a carrier, and its queue in place (RFC 2863's operational status).
+    pub(super) running: bool,
     /// As a port of a bridge: whether frames pass.
     pub(super) forwarding: bool,
 }
@@ -306,6 +308,7 @@ impl From<LinkMessage> for Link {
             mac: EthernetAddress([0; 6]),
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up),
+            running: false,
             forwarding: false,
         };
         for attribute in message.attributes {
@@ -313,6 +316,8 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Address(bytes) => link.mac = ethernet(&bytes).unwrap_or(link.mac),
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                // A kind of link that does not tell is Unknown.
+                LinkAttribute::OperState(state) => link.running = matches!(state, State::Up | State::Unknown),
                 LinkAttribute::LinkInfo(infos) => link.learn(infos),
                 _ => {}
             }

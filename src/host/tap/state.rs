@@ -102,6 +102,10 @@ pub(super) fn try_lock(path: &Path) -> io::Result<Option<Flock<File>>> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)?;
+    // The caller's umask may have narrowed it.
+    if file.metadata()?.mode() & 0o777 != 0o600 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => {
             // The holder before us may have removed the file while we waited: then this is no lock of anything.

@@ -6,7 +6,7 @@ use softnet_testbed::internet::{UPLINK, WEB};
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::wait::{PATIENCE, SILENCE};
-use softnet_testbed::wire::Mac;
+use softnet_testbed::wire::{self, Mac};
 use softnet_testbed::{servers, tools};
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
@@ -76,9 +76,13 @@ fn a_host_of_the_lan_with_a_route_does_not_reach_a_guest() {
         lan.run(&format!("ip route add {a}.{b}.{c}.0/24 via {UPLINK}"));
         lan.run(&format!("ping -c 1 -W 2 {UPLINK}"));
         guest.forget_seen();
-        let mut ping = lan.command(&format!("ping -c 3 -i 0.2 -W 1 {address}")).spawn().expect("ping starts");
+        // From a public address, so that the guest's filter would let the answer pass.
+        let line = format!("ping -c 3 -i 0.2 -W 1 -I {WEB} {address}");
+        let mut ping = lan.command(&line).spawn().expect("ping starts");
         let status = guest.serve("the end of the ping", PATIENCE, || ping.try_wait().expect("a child can be asked"));
         assert!(!status.expect("it ends").success(), "a host of the LAN reached the guest");
+        let from_lan = |frame: &&Vec<u8>| wire::ip_addresses(frame).is_some_and(|(from, _)| from == WEB);
+        assert_eq!(guest.seen().iter().filter(from_lan).count(), 0, "a datagram of the LAN's arrived");
         // The control: the host itself does, and the guest, which knows the gateway by now, answers.
         guest.flush();
         let mut ping = tools::command(&format!("ping -c 1 -W 5 {address}")).spawn().expect("ping starts");

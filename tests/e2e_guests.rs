@@ -72,6 +72,31 @@ fn no_spoofed_frame_reaches_the_bridge() {
 }
 
 #[test]
+fn in_host_mode_the_filter_itself_ends_at_the_host() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, mut guest) = bed.guest(Mac::guest(1), "--vm-net-type host");
+        guest.flush();
+        let (own, gateway) = (guest.address(), Party::gateway_of(&guest));
+        let mut witness = Sniffer::on("softnet1");
+        let targets = [bed.facts().web, bed.facts().private, bed.facts().metadata];
+        for target in targets {
+            let frame = wire::ethernet(gateway.mac, guest.mac(), IPV4, &wire::echo(own, target, 1));
+            guest.send_raw(&frame).expect("the socket takes a frame");
+        }
+        guest.flush();
+        let honest = |frame: &[u8]| wire::ip_addresses(frame) == Some((own, gateway.ip));
+        witness.expect("the guest's honest ping", PATIENCE, honest).expect("the witness sees");
+        for target in targets {
+            // Not even the firewall gets to see it.
+            let passed = witness.count(|frame| wire::ip_addresses(frame) == Some((own, target)));
+            assert_eq!(passed, 0, "a datagram for {target} reached the bridge");
+        }
+        softnet.stop();
+    });
+}
+
+#[test]
 fn an_open_guest_does_not_reach_an_isolated_one() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);

@@ -166,7 +166,10 @@ fn ready_bridge(
     wait: &mut Wait<'_>,
 ) -> Result<Bridge, Error> {
     let name = match &options.bridge {
-        BridgeChoice::Existing(name) => return bridge::existing(netlink, name),
+        BridgeChoice::Existing(name) => {
+            claim::sweep(locked, name)?;
+            return bridge::existing(netlink, name);
+        }
         BridgeChoice::Nat => NAT_BRIDGE,
         BridgeChoice::Host => HOST_BRIDGE,
     };

@@ -152,7 +152,10 @@ fn ready_bridge(
 ) -> Result<Bridge, Error> {
     let choice = BridgeChoice::of(request);
     let name = match choice {
-        BridgeChoice::Existing(name) => return bridge::existing(netlink, name),
+        BridgeChoice::Existing(name) => {
+            claim::sweep(locked, name)?;
+            return bridge::existing(netlink, name);
+        }
         BridgeChoice::Nat => NAT_BRIDGE,
         BridgeChoice::Host => HOST_BRIDGE,
     };

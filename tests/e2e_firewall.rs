@@ -79,7 +79,8 @@ fn a_host_of_the_lan_with_a_route_does_not_reach_a_guest() {
         let mut ping = lan.command(&format!("ping -c 3 -i 0.2 -W 1 {address}")).spawn().expect("ping starts");
         let status = guest.serve("the end of the ping", PATIENCE, || ping.try_wait().expect("a child can be asked"));
         assert!(!status.expect("it ends").success(), "a host of the LAN reached the guest");
-        // The control: the host itself does, and the guest answers.
+        // The control: the host itself does, and the guest, which knows the gateway by now, answers.
+        guest.flush();
         let mut ping = tools::command(&format!("ping -c 1 -W 5 {address}")).spawn().expect("ping starts");
         let status = guest.serve("the end of the ping", PATIENCE, || ping.try_wait().expect("a child can be asked"));
         assert!(status.expect("it ends").success(), "the host reaches its guest");

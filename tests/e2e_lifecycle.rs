@@ -1,6 +1,8 @@
 //! softnet ends when it is told to or its guest is gone, in silence and under a flood, and by nothing else.
 
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,7 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::in_own_network;
-use softnet_testbed::softnet::Softnet;
+use softnet_testbed::softnet::{self, Caller, Softnet};
+use softnet_testbed::sys;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::wait::{self, PATIENCE};
 use softnet_testbed::wire::{self, IPV4, Mac};
@@ -63,6 +66,22 @@ fn assert_ends_at_once(softnet: Softnet, cause: &str) {
 fn frame_of(guest: &PortableGuest, payload: &[u8]) -> Vec<u8> {
     let datagram = wire::udp((guest.address(), 4000), (guest.gateway(), 9), payload);
     wire::ethernet(Mac::BROADCAST, guest.mac(), IPV4, &datagram)
+}
+
+#[test]
+fn the_frame_socket_may_be_any_descriptor() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (guest, other) = sys::frame_sockets();
+        let line = format!("exec {} --vm-fd 9 --vm-mac-address {MAC} 9<&0 0</dev/null", bed.setuid.display());
+        let mut command = softnet::command(Path::new("/bin/sh"), Caller::User);
+        let mut softnet = Softnet::spawn(command.args(["-c", &line]).stdin(OwnedFd::from(other)));
+        softnet.wait_ready();
+        let mut guest = PortableGuest::new(guest, MAC);
+        guest.dhcp(PATIENCE).expect("a lease");
+        drop(guest);
+        assert_ends_at_once(softnet, "the guest's socket was closed");
+    });
 }
 
 #[test]

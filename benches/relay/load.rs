@@ -52,8 +52,10 @@ impl Guest {
         for (address, mac) in [(address, mac), (Ipv4Addr::new(a, b, c, BESIDE), Mac::guest(2))] {
             tools::run(&format!("ip neigh replace {address} lladdr {mac} dev softnet0"));
         }
+        let socket = guest.into_socket();
+        socket.set_nonblocking(false).expect("a socket can block");
         let sink = UdpSocket::bind((gateway, PORT)).expect("the gateway is an address of the host");
-        Guest { mac, gateway_mac, address, gateway, socket: guest.into_socket(), _sink: sink }
+        Guest { mac, gateway_mac, address, gateway, socket, _sink: sink }
     }
 
     /// The guest sends, through softnet.

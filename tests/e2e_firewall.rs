@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use softnet_testbed::internet::{UPLINK, WEB};
+use softnet_testbed::internet::{NAME, UPLINK, WEB};
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::wait::{PATIENCE, SILENCE};
@@ -88,6 +88,27 @@ fn a_host_of_the_lan_with_a_route_does_not_reach_a_guest() {
         let mut ping = tools::command(&format!("ping -c 1 -W 5 {address}")).spawn().expect("ping starts");
         let status = guest.serve("the end of the ping", PATIENCE, || ping.try_wait().expect("a child can be asked"));
         assert!(status.expect("it ends").success(), "the host reaches its guest");
+        softnet.stop();
+    });
+}
+
+#[test]
+fn the_dns_server_answers_nobody_but_guests() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, guest) = bed.guest(MAC, "");
+        let lan = &bed.internet.netns;
+        let [a, b, c, _] = guest.gateway().octets();
+        lan.run(&format!("ip route add {a}.{b}.{c}.0/24 via {UPLINK}"));
+        for server in [UPLINK, guest.gateway()] {
+            let output =
+                tools::output(&mut lan.command(&format!("timeout 3 busybox nslookup -type=a {NAME} {server}")));
+            assert!(!tools::text(&output).contains(&WEB.to_string()), "{server} answered a host of the LAN");
+        }
+        // The control.
+        let output =
+            tools::output(&mut tools::command(&format!("busybox nslookup -type=a {NAME} {}", guest.gateway())));
+        assert!(tools::text(&output).contains(&WEB.to_string()), "{}", tools::text(&output));
         softnet.stop();
     });
 }

@@ -84,6 +84,67 @@ fn the_frame_socket_may_be_any_descriptor() {
     });
 }
 
+/// softnet as the plain caller starts it through a shell, which first does what `before` says.
+fn start_after(bed: &LinuxTestbed, before: &str, redirections: &str) -> (Softnet, PortableGuest) {
+    let (guest, other) = sys::frame_sockets();
+    let line = format!("{before} exec {} --vm-fd 0 --vm-mac-address {MAC} {redirections}", bed.setuid.display());
+    let mut command = softnet::command(Path::new("/bin/sh"), Caller::User);
+    let softnet = Softnet::spawn(command.args(["-c", &line]).stdin(OwnedFd::from(other)));
+    (softnet, PortableGuest::new(guest, MAC))
+}
+
+#[test]
+fn a_caller_that_ignores_signals_does_not_make_it_ignore_them() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        for signal in SIGNALS {
+            let (softnet, mut guest) = start_after(&bed, "trap '' INT TERM HUP;", "");
+            guest.dhcp(PATIENCE).expect("a lease");
+            softnet.signal(signal);
+            assert_ends_at_once(softnet, signal.as_str());
+        }
+    });
+}
+
+#[test]
+fn closed_standard_outputs_end_nothing() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, mut guest) = start_after(&bed, "", ">&- 2>&-");
+        guest.dhcp(PATIENCE).expect("a lease");
+        for number in [1, 2] {
+            // Were one of them the TAP device or a socket, a message would be written into it.
+            let target = std::fs::read_link(format!("/proc/{}/fd/{number}", softnet.pid())).expect("it is open");
+            assert_eq!(target, Path::new("/dev/null"), "descriptor {number}");
+        }
+        guest.flush();
+        softnet.signal(Signal::SIGINT);
+        assert_ends_at_once(softnet, "SIGINT");
+    });
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_any_more_ends_nothing() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let (guest, other) = sys::frame_sockets();
+        let mut command = softnet::command(&bed.setuid, Caller::User);
+        let command = command.args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string()]);
+        let mut child = command.stdin(OwnedFd::from(other)).stderr(writer).spawn().expect("softnet starts");
+        drop(reader);
+        // A lease is something that it would tell.
+        let mut guest = PortableGuest::new(guest, MAC);
+        guest.dhcp(PATIENCE).expect("a lease");
+        guest.dhcp(PATIENCE).expect("a lease again");
+        guest.flush();
+        assert!(child.try_wait().expect("a child can be asked").is_none(), "it lives on");
+        drop(guest);
+        let status = wait::until("its end", AT_ONCE, || child.try_wait().expect("a child can be asked"));
+        assert!(status.expect("it ends").success());
+    });
+}
+
 #[test]
 fn a_signal_ends_it_in_silence() {
     in_own_network(|| {

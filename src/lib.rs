@@ -3,7 +3,7 @@
 //! # Theory of operation
 //! One softnet serves one guest. Its Ethernet frames come and go through a Unix datagram socket, one frame a datagram;
 //! the other side is the host's network ([`host`]). Two phases: **setup**, as root ([`setup`], [`privilege`]), opens
-//! the host's link and drops root; **run** ([`relay`]) moves frames in batches and asks the [`engine`] about each. The
+//! the host's link, drops root and enters the [`sandbox`]; **run** ([`relay`]) moves frames in batches and asks the [`engine`] about each. The
 //! engine is pure: bytes and the time go in, verdicts come out.
 //!
 //! # Trust
@@ -17,6 +17,7 @@
 //! | [`engine`] | smoltcp's wire types, ipnet, a prefix trie | clocks, descriptors, threads, environment, logging, `unsafe` |
 //! | [`relay`], [`lifeline`] | engine, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
+//! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
 //! | [`setup`], [`privilege`] | root | read bytes of the guest |
 //! | [`subcommand`] | standard output | |
 //! | everything else | standard error | standard output, which may be a control socket |
@@ -30,6 +31,7 @@ pub mod host;
 pub mod lifeline;
 pub mod privilege;
 pub mod relay;
+pub mod sandbox;
 pub mod setup;
 pub mod subcommand;
 pub mod sys;

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
-use crate::privilege::Unprivileged;
+use crate::sandbox::Confined;
 use crate::sys::batch::Batch;
 use crate::sys::clock;
 use crate::sys::datagram::{DatagramIo, Sent};
@@ -86,11 +86,12 @@ impl Relay {
         }
     }
 
-    /// Moves frames until a signal comes or the guest is gone. The proof says that root was dropped.
+    /// Moves frames until a signal comes or the guest is gone. The proof says that root was dropped and the
+    /// sandbox entered.
     ///
     /// # Errors
     /// That one of the two sides failed for good.
-    pub fn run(mut self, _proof: &Unprivileged) -> Result<End, RelayError> {
+    pub fn run(mut self, _proof: &Confined) -> Result<End, RelayError> {
         let result = self.turns();
         self.report_at_the_end();
         if let Err(error) = self.host.stop() {
@@ -289,7 +290,7 @@ mod tests {
                 policy: PolicyEntries::default(),
             });
             let host = FakeHost { network, link: host_side, io: DatagramIo::new(BATCH) };
-            Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Unprivileged::assumed())
+            Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Confined::assumed())
         });
         Bench { guest, host, relay }
     }

@@ -10,8 +10,9 @@
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase.
 //! 9. Root is dropped, for good, and that is proven.
+//! 10. The sandbox is entered: from here on any call but those that the relay makes ends the process.
 //!
-//! May: root. Must not: read a byte that the guest sent.
+//! May: root, to step 9. Must not: read a byte that the guest sent.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -25,8 +26,9 @@ use crate::engine::{Config, Engine, Entry, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, OpenError};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
-use crate::privilege::{self, Identity, PrivilegeError, Standing, Unprivileged};
+use crate::privilege::{self, Identity, PrivilegeError, Standing};
 use crate::relay::Relay;
+use crate::sandbox::{self, Confined, SandboxError};
 use crate::sys::inherited::{self, DescriptorError};
 use crate::sys::process;
 
@@ -57,12 +59,15 @@ pub enum SetupError {
     /// The host's link.
     #[error(transparent)]
     Host(#[from] OpenError),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
 }
 
 /// What the setup comes to.
 pub enum Outcome {
-    /// A relay, and the proof that it has no privilege.
-    Ready(Box<Relay>, Unprivileged),
+    /// A relay, and the proof that it has no privilege and is in the sandbox.
+    Ready(Box<Relay>, Confined),
     /// The end came before the guest's first frame.
     Ended(End),
 }
@@ -81,7 +86,7 @@ pub fn secure_process() -> Result<Standing, SetupError> {
     Ok(standing)
 }
 
-/// Steps 2 to 9.
+/// Steps 2 to 10.
 ///
 /// # Errors
 /// What failed, on what, and how to mend it. Nothing that this process made stays behind but what the next start adopts.
@@ -127,7 +132,10 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     let relay = Relay::new(guest, host, engine, lifeline);
 
     // 9. The drop.
-    let proof = privilege::drop_to(identity)?;
+    let dropped = privilege::drop_to(identity)?;
+
+    // 10. The sandbox.
+    let proof = sandbox::enter(dropped)?;
     info!("ready: guest {}, running as {identity}", colons(serve.vm_mac_address));
     Ok(Outcome::Ready(Box::new(relay), proof))
 }

@@ -17,6 +17,8 @@ use nix::unistd::{
 };
 use thiserror::Error;
 
+#[cfg(target_os = "linux")]
+use crate::sandbox::{capabilities, nowhere};
 use crate::sys::process;
 
 /// What right the process was started with.
@@ -192,16 +194,9 @@ fn parse_id(text: &str) -> Option<u32> {
 #[derive(Debug)]
 pub struct Unprivileged(());
 
-#[cfg(test)]
-impl Unprivileged {
-    /// A proof that proves nothing, for tests of what comes after the drop: a drop would end the other tests' rights.
-    pub(crate) fn assumed() -> Self {
-        Unprivileged(())
-    }
-}
-
 /// Becomes `identity` for good, the whole process: supplementary groups, gid, uid, in that order (by the crate privdrop);
-/// then all capability sets are emptied, everything is read back, and regaining root is tried and must fail.
+/// then all capability sets are emptied, everything is read back, and regaining root is tried and must fail. On Linux,
+/// what the sandbox takes away with root's rights goes first: capabilities that could come back, and the root directory.
 ///
 /// # Errors
 /// That any step failed or that any trace of root is left: the process must end then.
@@ -210,7 +205,15 @@ pub fn drop_to(identity: Identity) -> Result<Unprivileged, PrivilegeError> {
     if identity.uid.is_root() {
         return Err(failed("it is root".into()));
     }
-    privdrop::PrivDrop::default()
+    let drop = privdrop::PrivDrop::default();
+    // Looking up the user comes first, changing the root directory second, changing the ids last.
+    #[cfg(target_os = "linux")]
+    let drop = {
+        capabilities::give_up().map_err(failed)?;
+        nowhere::go().map_err(|error| failed(format!("the empty root directory: {error}")))?;
+        drop.chroot(".")
+    };
+    drop
         // Numbers, since they were judged; should a user be *named* by this number, the check below ends it.
         .user(identity.uid.to_string())
         .group(identity.gid.to_string())
@@ -250,6 +253,8 @@ fn prove(identity: Identity) -> Result<(), String> {
     if groups.iter().any(|&gid| gid != identity.gid) {
         return Err(format!("the supplementary groups are {groups:?} afterwards"));
     }
+    #[cfg(target_os = "linux")]
+    capabilities::prove()?;
     #[cfg(target_os = "linux")]
     for set in SETS {
         match caps::read(None, set) {

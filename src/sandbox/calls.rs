@@ -1,0 +1,202 @@
+//! The system calls that softnet makes after the drop. Any other ends the process at once.
+//!
+//! # The list
+//! [`ALLOWED`] was made from what the relay, the standard library, the allocator and the ways to end call, under glibc and
+//! musl, on x86-64 and arm64; docs/privileges.md prints it. Where an argument that the filter can see tells the use of ours
+//! from another, only ours is allowed. A call that is not used is not there, however harmless: each is a door to the kernel.
+//!
+//! # How it is enforced
+//! seccomp(2) in its filter mode, on all threads at once, with SECCOMP_RET_KILL_PROCESS: an attacker gets no second try,
+//! and a call that was forgotten here does not go on as an error in some corner. The kernel logs it (audit, type 1326).
+//! Calls without a condition cost next to nothing: since Linux 5.11 the kernel knows them without running the filter.
+
+use std::collections::BTreeMap;
+
+use SeccompCmpArgLen::{Dword, Qword};
+use SeccompCmpOp::{Eq, MaskedEq};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter_all_threads,
+};
+
+/// A system call that softnet may make.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    /// Its name.
+    pub name: &'static str,
+    /// None where this build does not make it: another architecture has it, or another C library.
+    number: Option<libc::c_long>,
+    only: Only,
+    why: &'static str,
+}
+
+/// With which arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Only {
+    Any,
+    ReceiveFrames,
+    SendFrames,
+    Receive,
+    Send,
+    AnonymousMemory,
+    NoCode,
+    Unlock,
+    Abort,
+    AbortThread,
+    Faults,
+    Wake,
+    AskForFlags,
+}
+
+macro_rules! allowed {
+    ($($(#[$attribute:meta])* $name:ident, $number:ident, $only:ident, $why:literal;)+) => {
+        &[$({
+            #[allow(unused_mut, unused_assignments)]
+            let mut number = None;
+            $(#[$attribute])*
+            {
+                number = Some(libc::$number);
+            }
+            Allowed { name: stringify!($name), number, only: Only::$only, why: $why }
+        }),+]
+    };
+}
+
+/// All of them, in the order of what they are for.
+#[rustfmt::skip] // one line a call, as in the documentation
+pub const ALLOWED: &[Allowed] = allowed! {
+    recvmmsg, SYS_recvmmsg, ReceiveFrames, "frames from the guest";
+    sendmmsg, SYS_sendmmsg, SendFrames, "frames to the guest";
+    read, SYS_read, Any, "frames from the TAP device, one a call";
+    write, SYS_write, Any, "frames to the TAP device, one a call; messages to standard error";
+    #[cfg(target_arch = "x86_64")]
+    poll, SYS_poll, Any, "the relay's wait (x86-64)";
+    #[cfg(not(target_arch = "x86_64"))]
+    ppoll, SYS_ppoll, Any, "the relay's wait (arm64, which has no poll)";
+    sendto, SYS_sendto, Send, "the question to the kernel whether the guest's end is open; the signal handler's wake-up";
+    recvfrom, SYS_recvfrom, Receive, "the kernel's answer; the wake-up";
+    rt_sigreturn, SYS_rt_sigreturn, Any, "the way back from a signal handler";
+    restart_syscall, SYS_restart_syscall, Any, "a wait that SIGSTOP or a debugger interrupted goes on by it";
+    clock_gettime, SYS_clock_gettime, Any, "the time, where the vDSO cannot tell it (virtual machines without a stable counter)";
+    close, SYS_close, Any, "descriptors at the end, and that of the launcher when it has ended";
+    brk, SYS_brk, Any, "memory";
+    mmap, SYS_mmap, AnonymousMemory, "memory";
+    mremap, SYS_mremap, Any, "memory: a buffer that grows";
+    munmap, SYS_munmap, Any, "memory; the signal stack at the end";
+    mprotect, SYS_mprotect, NoCode, "memory: musl; glibc where the heap cannot grow in place";
+    madvise, SYS_madvise, Any, "memory: musl gives back what is free; glibc where it was told to use huge pages";
+    flock, SYS_flock, Unlock, "the end: the guest's MAC is free for its next softnet";
+    sigaltstack, SYS_sigaltstack, Any, "the end: the standard library gives up its signal stack";
+    exit_group, SYS_exit_group, Any, "the end";
+    writev, SYS_writev, Any, "the C library's last words about a damaged heap or stack";
+    rt_sigprocmask, SYS_rt_sigprocmask, Any, "abort(3)";
+    rt_sigaction, SYS_rt_sigaction, Faults, "abort(3); the standard library's handler of faults steps aside";
+    #[cfg(target_env = "gnu")]
+    getpid, SYS_getpid, Any, "abort(3) (glibc)";
+    gettid, SYS_gettid, Any, "abort(3); a panic names its thread";
+    #[cfg(target_env = "gnu")]
+    tgkill, SYS_tgkill, Abort, "abort(3) (glibc)";
+    #[cfg(target_env = "musl")]
+    tkill, SYS_tkill, AbortThread, "abort(3) (musl)";
+    futex, SYS_futex, Wake, "a panic that unwinds: the unwinder's first use wakes whoever waits for it, and nobody does";
+    fcntl, SYS_fcntl, AskForFlags, "a build with debug assertions asks before it closes";
+};
+
+impl Allowed {
+    /// Its row in the table of docs/privileges.md.
+    #[must_use]
+    pub fn row(&self) -> String {
+        format!("| `{}` | {} | {} |", self.name, self.only.text(), self.why)
+    }
+}
+
+impl Only {
+    const fn text(self) -> &'static str {
+        match self {
+            Only::Any => "",
+            Only::ReceiveFrames => "flags exactly `MSG_DONTWAIT`",
+            Only::SendFrames => "flags exactly `MSG_DONTWAIT`, `MSG_NOSIGNAL`",
+            Only::Receive => "no address asked for; no flag but `MSG_DONTWAIT`",
+            Only::Send => "no address given; no flag but `MSG_DONTWAIT`",
+            Only::AnonymousMemory => "no file (`MAP_ANONYMOUS`), no `PROT_EXEC`",
+            Only::NoCode => "no `PROT_EXEC`",
+            Only::Unlock => "`LOCK_UN`",
+            Only::Abort => "this process, `SIGABRT`",
+            Only::AbortThread => "its one thread, `SIGABRT`",
+            Only::Faults => "`SIGABRT`, `SIGBUS`, `SIGSEGV`",
+            Only::Wake => "`FUTEX_WAKE`",
+            Only::AskForFlags => "`F_GETFD`",
+        }
+    }
+
+    /// What must hold, as alternatives; none means that nothing need hold.
+    fn rules(self) -> Result<Vec<SeccompRule>, BackendError> {
+        let is = |index, value: libc::c_int| SeccompCondition::new(index, Dword, Eq, number(value));
+        let is_null = |index| SeccompCondition::new(index, Qword, Eq, 0);
+        let is_me = |index| SeccompCondition::new(index, Dword, Eq, std::process::id().into());
+        let among = |index, flags: u64| SeccompCondition::new(index, Dword, MaskedEq(!flags), 0);
+        let has = |index, flag: libc::c_int| SeccompCondition::new(index, Dword, MaskedEq(number(flag)), number(flag));
+        let has_not = |index, flag: libc::c_int| SeccompCondition::new(index, Qword, MaskedEq(number(flag)), 0);
+        let either = |index, values: &[libc::c_int]| -> Result<Vec<SeccompRule>, BackendError> {
+            values.iter().map(|&value| SeccompRule::new(vec![is(index, value)?])).collect()
+        };
+        let all = |conditions| Ok(vec![SeccompRule::new(conditions)?]);
+        match self {
+            Only::Any => Ok(Vec::new()),
+            Only::ReceiveFrames => all(vec![is(3, libc::MSG_DONTWAIT)?]),
+            Only::SendFrames => all(vec![is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?]),
+            Only::Receive | Only::Send => all(vec![is_null(4)?, among(3, number(libc::MSG_DONTWAIT))?]),
+            Only::AnonymousMemory => all(vec![has(3, libc::MAP_ANONYMOUS)?, has_not(2, libc::PROT_EXEC)?]),
+            Only::NoCode => all(vec![has_not(2, libc::PROT_EXEC)?]),
+            Only::Unlock => all(vec![is(1, libc::LOCK_UN)?]),
+            Only::Abort => all(vec![is_me(0)?, is(2, libc::SIGABRT)?]),
+            Only::AbortThread => all(vec![is_me(0)?, is(1, libc::SIGABRT)?]),
+            Only::Faults => either(0, &[libc::SIGABRT, libc::SIGBUS, libc::SIGSEGV]),
+            Only::Wake => either(1, &[libc::FUTEX_WAKE, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG]),
+            Only::AskForFlags => all(vec![is(1, libc::F_GETFD)?]),
+        }
+    }
+}
+
+/// The bits of a flag or a number that is not negative.
+fn number(value: libc::c_int) -> u64 {
+    value.unsigned_abs().into()
+}
+
+fn program() -> Result<BpfProgram, BackendError> {
+    let mut rules = BTreeMap::new();
+    for call in ALLOWED {
+        if let Some(number) = call.number {
+            rules.insert(number, call.only.rules()?);
+        }
+    }
+    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?.try_into()
+}
+
+/// Allows the calls of the list to all threads of this process and kills it at any other, for good.
+///
+/// # Errors
+/// What the kernel refused: it has no seccomp, or another thread has a filter of its own.
+pub(super) fn install() -> Result<(), seccompiler::Error> {
+    apply_filter_all_threads(&program()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_call_is_listed_once() {
+        let numbers: HashSet<_> = ALLOWED.iter().map(|call| call.name).collect();
+        assert_eq!(numbers.len(), ALLOWED.len());
+    }
+
+    #[test]
+    fn the_filter_fits_into_the_kernel() {
+        let length = program().unwrap().len();
+        assert!(length < 400, "{length} instructions, of the 4096 that the kernel takes");
+    }
+}

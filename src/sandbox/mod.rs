@@ -1,0 +1,85 @@
+//! What a process that only moves frames may still do.
+//!
+//! # Theory of operation
+//! The guest is the attacker, and one day a byte of it may make softnet run what softnet never meant to. The drop has
+//! taken root away by then; the sandbox takes away what any user has. Linux, in this order:
+//!
+//! | when | what | holds against |
+//! | --- | --- | --- |
+//! | before the drop | no capability in the bounding set, secure bits locked (`capabilities`) | rights that a later program or uid would bring |
+//! | at the drop | the root directory is one that is empty and removed (`nowhere`) | paths, also those that a *message* names |
+//! | after it | one thread; limits | what the filter does not cover: a second thread, descriptors that a message brings |
+//! | | Landlock: no file, no TCP, no signal, no abstract socket | the same as the filter, should that have a hole |
+//! | last | seccomp: [`calls::ALLOWED`], the process is killed at any other call | everything else |
+//!
+//! A part of it that a kernel may lack, and without which the rest still holds, is left out with a line at debug level:
+//! Landlock alone. Anything else that fails ends the start.
+//!
+//! [`enter`] takes the proof of the drop and gives the one that the relay asks for: both have happened.
+//!
+//! May: system calls that only take something away from this process. Must not: need root after the drop.
+
+#[cfg(target_os = "linux")]
+pub mod calls;
+#[cfg(target_os = "linux")]
+pub(crate) mod capabilities;
+#[cfg(target_os = "linux")]
+mod landlock;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) mod nowhere;
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::privilege::Unprivileged;
+
+/// Why the sandbox cannot be entered.
+#[derive(Debug, Error)]
+pub enum SandboxError {
+    /// What holds for one thread would not hold for the other.
+    #[error("the sandbox: this process has more than one thread")]
+    Threads,
+    /// A limit cannot be set.
+    #[error("the sandbox: the limit of {what}: {source}")]
+    Limit {
+        /// What it limits.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The root directory is still one with something in it.
+    #[error("the sandbox: the root directory is not empty after the drop")]
+    Root,
+    /// The kernel takes no filter.
+    #[error(
+        "the sandbox: the kernel takes no seccomp filter: {0}; softnet needs a Linux kernel with CONFIG_SECCOMP_FILTER, and \
+         a container that allows seccomp(2)"
+    )]
+    Filter(String),
+}
+
+/// The proof that this process has dropped root and is in the sandbox. Only [`enter`] makes one.
+#[derive(Debug)]
+pub struct Confined(());
+
+#[cfg(test)]
+impl Confined {
+    /// A proof that proves nothing, for tests of what runs inside: the sandbox would kill the other tests.
+    pub(crate) fn assumed() -> Self {
+        Confined(())
+    }
+}
+
+/// Enters the sandbox, for the rest of the process's life. Every descriptor and all code that is needed from here on is
+/// there already.
+///
+/// # Errors
+/// What is missing; the process must end then.
+pub fn enter(_dropped: Unprivileged) -> Result<Confined, SandboxError> {
+    #[cfg(target_os = "linux")]
+    linux::confine()?;
+    Ok(Confined(()))
+}

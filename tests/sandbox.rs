@@ -1,0 +1,31 @@
+//! The sandbox on Linux: what is forbidden ends the process, what is legal goes on, and a running softnet is inside.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `child` | a process that enters the sandbox for real and then does one thing |
+//! | `forbidden` | each class of call that nothing of softnet's makes |
+//! | `legal` | memory, time, messages and each way to end |
+//! | `messages` | what the filter cannot see: names and descriptors in messages |
+//! | `running` | the real softnet, and a start that cannot be confined |
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
+
+#[path = "sandbox/child.rs"]
+mod child;
+#[path = "sandbox/forbidden.rs"]
+mod forbidden;
+#[path = "sandbox/legal.rs"]
+mod legal;
+#[path = "sandbox/messages.rs"]
+mod messages;
+#[path = "sandbox/running.rs"]
+mod running;
+
+#[test]
+fn the_documentation_has_the_list_of_the_code() {
+    let documented = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/privileges.md")).unwrap();
+    let (_, table) = documented.split_once("| call | only | for |\n| --- | --- | --- |\n").expect("the table is there");
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    let code: Vec<String> = softnet::sandbox::calls::ALLOWED.iter().map(|call| call.row()).collect();
+    assert_eq!(rows, code, "docs/privileges.md is to have these rows:\n{}\n", code.join("\n"));
+}

@@ -21,6 +21,8 @@
 //! | [`subcommand`] | standard output | |
 //! | everything else | standard error | standard output, which may be a control socket |
 
+#![warn(clippy::unwrap_used)]
+
 pub mod cli;
 pub mod engine;
 pub mod host;

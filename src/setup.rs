@@ -21,7 +21,7 @@ use log::{info, warn};
 use thiserror::Error;
 
 use crate::cli::{EntryList, Serve};
-use crate::engine::{Config, Engine, Entry, Isolation, PolicyEntries};
+use crate::engine::{Config, Engine, Entry, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, OpenError};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
@@ -128,7 +128,7 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
 
     // 9. The drop.
     let proof = privilege::drop_to(identity)?;
-    info!("ready: guest {}, running as {identity}", serve.vm_mac_address);
+    info!("ready: guest {}, running as {identity}", colons(serve.vm_mac_address));
     Ok(Outcome::Ready(Box::new(relay), proof))
 }
 

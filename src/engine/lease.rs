@@ -202,7 +202,11 @@ impl Leases {
         // The answer to a DHCPINFORM has no `yiaddr` (RFC 2131, section 4.3.5), and one without teaches nothing.
         let grants = !message.yiaddr.is_unspecified();
         let parameters = self.transactions.find(message.xid, now, |ask| ask == Ask::Parameters);
-        let request = self.transactions.find(message.xid, now, Ask::is_request);
+        // The request for this very address first: a voided one for another does not use up its answer.
+        let request = self
+            .transactions
+            .find(message.xid, now, |ask| ask.is_request_for(message.yiaddr))
+            .or_else(|| self.transactions.find(message.xid, now, Ask::is_request));
         match (parameters, request) {
             (Some((index, _)), _) if !grants => self.transactions.close(index),
             (Some((index, _)), Some((later, _))) if index < later => self.transactions.close(index),
@@ -212,7 +216,7 @@ impl Leases {
                     return Err(DropReason::DhcpGrant);
                 }
                 self.transactions.close(index);
-                if transaction.ask == Ask::Voided {
+                if matches!(transaction.ask, Ask::Voided(_)) {
                     return Err(DropReason::DhcpNoTransaction);
                 }
                 let expires = after(transaction.opened, Duration::from_secs(seconds.into()));

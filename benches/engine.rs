@@ -1,6 +1,7 @@
 //! What it costs to judge a frame: classes of frames, with 0, 100 and 4096 entries. `cargo bench --bench engine`.
 //!
 //! The target (issue 3): at most 40 ns without entries, 60 ns with 100.
+#![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
 
 #[path = "../tests/engine_world/mod.rs"]
 mod engine_world;

@@ -1,4 +1,5 @@
 //! No frame makes the engine allocate: counted by the allocator itself, in a test binary of its own.
+#![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
 
 mod engine_world;
 
@@ -78,10 +79,10 @@ fn no_frame_of_any_class_allocates() {
         guest.push(Dhcp::request(xid, LEASED).to_all().frame(BROADCAST, GUEST_MAC));
         guest.push(Dhcp::request(xid, NEIGHBOUR).to_all().frame(BROADCAST, GUEST_MAC));
         guest.push(to_gateway(Dhcp::release(xid, LEASED).to_gateway(LEASED)));
-        host.push(to_guest(Dhcp::offer(xid, LEASED).from_gateway()));
-        host.push(to_guest(Dhcp::ack(xid, LEASED, 2).option(6, &[10, 0, 0, 1]).from_gateway()));
-        host.push(to_guest(Dhcp::ack(xid, NEIGHBOUR, 600).from_gateway()));
-        host.push(to_guest(Dhcp::nak(xid).from_gateway()));
+        host.push(to_guest(Dhcp::offer(xid, LEASED).by_gateway()));
+        host.push(to_guest(Dhcp::ack(xid, LEASED, 2).option(6, &[10, 0, 0, 1]).by_gateway()));
+        host.push(to_guest(Dhcp::ack(xid, NEIGHBOUR, 600).by_gateway()));
+        host.push(to_guest(Dhcp::nak(xid).by_gateway()));
     }
     let mut engine = Engine::new(Config { policy: entries("10.0.0.0/8,192.168.0.0/16", "1.1.1.1"), ..config() });
     let mut granted = 0;

@@ -39,10 +39,10 @@ fn corpus() -> Vec<Vec<u8>> {
         Arp::reply(GATEWAY_MAC, GATEWAY, GUEST_MAC, LEASED).frame(GUEST_MAC, GATEWAY_MAC),
         host(Ip::tcp(WORLD, LEASED, (443, 5000))),
         host(Ip { options: vec![1; 8], ..Ip::ping(WORLD, LEASED) }),
-        host(Dhcp::offer(2, LEASED).from_gateway()),
-        host(Dhcp::ack(2, LEASED, 600).option(6, &[10, 0, 0, 1, 10, 0, 0, 2]).from_gateway()),
-        host(Dhcp::nak(2).from_gateway()),
-        host(overloaded.from_gateway()),
+        host(Dhcp::offer(2, LEASED).by_gateway()),
+        host(Dhcp::ack(2, LEASED, 600).option(6, &[10, 0, 0, 1, 10, 0, 0, 2]).by_gateway()),
+        host(Dhcp::nak(2).by_gateway()),
+        host(overloaded.by_gateway()),
     ]
 }
 
@@ -138,8 +138,42 @@ fn may_leave(frame: &[u8], lease: Option<Ipv4Addr>) -> Result<(), &'static str> 
     }
 }
 
+/// Whether a frame that passed from the host is one that may, to a guest that has sent one DHCPREQUEST of this id.
+fn may_arrive(frame: &[u8], xid: u32) -> Result<(), &'static str> {
+    let claim = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+    claim(frame.len() >= 14 && frame.len() <= MAX_FRAME, "size")?;
+    claim(frame[..6] == GUEST_MAC || frame[0] & 1 == 1, "Ethernet destination")?;
+    claim(frame[6..12] != GUEST_MAC && frame[6] & 1 == 0, "Ethernet source")?;
+    let in_subnet = |address: &[u8]| address[..3] == [192, 168, 64];
+    let from_gateway = |sender: &[u8]| address(sender) == GATEWAY && frame[6..12] == GATEWAY_MAC;
+    match (frame[12], frame[13]) {
+        (8, 6) => {
+            claim(frame.len() >= 42 && frame[14..20] == [0, 1, 8, 0, 6, 4], "ARP shape")?;
+            claim(frame[22..28] == frame[6..12], "ARP sender hardware")?;
+            claim(!in_subnet(&frame[28..32]) || from_gateway(&frame[28..32]), "ARP sender")
+        }
+        (8, 0) => {
+            let header = usize::from(frame[14] & 15) * 4;
+            claim(frame[14] >> 4 == 4 && header >= 20 && frame.len() >= 14 + header, "header")?;
+            let is_first = frame[20] & 0x1f == 0 && frame[21] == 0;
+            if frame[23] == 17 && is_first {
+                let udp = &frame[14 + header..];
+                let port = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
+                claim(port(2) != 67, "to port 67")?;
+                if port(2) == 68 {
+                    claim(frame[20] & 0x20 == 0 && port(0) == 67 && address(&frame[26..30]) == GATEWAY, "DHCP sender")?;
+                    claim(udp[8..11] == [2, 1, 6] && udp[36..42] == GUEST_MAC, "BOOTREPLY for the guest")?;
+                    return claim(udp[12..16] == xid.to_be_bytes(), "transaction");
+                }
+            }
+            claim(!in_subnet(&frame[26..30]) || from_gateway(&frame[26..30]), "source")
+        }
+        _ => Err("type"),
+    }
+}
+
 proptest! {
-    #![proptest_config(without_files(1500))]
+    #![proptest_config(without_files(500))]
 
     #[test]
     fn no_bytes_panic(
@@ -167,6 +201,18 @@ proptest! {
                 let _ = world.host(&frame);
             } else if world.guest(&frame).is_ok() {
                 prop_assert_eq!(may_leave(&frame, lease), Ok(()), "{:02x?}", frame);
+            }
+        }
+    }
+
+    #[test]
+    fn no_mutated_frame_reaches_the_guest_that_is_not_for_it(frames in vec(mutated(), 1..24)) {
+        let mut world = World::leased("", "");
+        world.guest_dhcp(&Dhcp::renewal(2, LEASED)).unwrap();
+        for frame in frames {
+            let is_of_the_gateways_mac_still = world.guest(&Ip::ping(LEASED, WORLD).frame(GATEWAY_MAC, GUEST_MAC)).is_ok();
+            if is_of_the_gateways_mac_still && world.host(&frame).is_ok() {
+                prop_assert_eq!(may_arrive(&frame, 2), Ok(()), "{:02x?}", frame);
             }
         }
     }
@@ -205,6 +251,8 @@ fn the_corpus_is_valid_so_that_mutations_start_from_what_passes() {
         assert_eq!(verdict, Ok(()), "{index}");
         if from_guest {
             assert_eq!(may_leave(frame, Some(LEASED)), Ok(()), "{index}");
+        } else {
+            assert_eq!(may_arrive(frame, 2), Ok(()), "{index}");
         }
     }
     let mut engine = Engine::new(config());

@@ -142,13 +142,13 @@ fn walk(seconds: u32, steps: &[Step]) -> Result<usize, TestCaseError> {
             Step::ReplyIsLost => drop(server.outbox.pop_front()),
             Step::Lie { xid, address, kind, how } => {
                 let lie = Dhcp { yiaddr: host(address), ..Dhcp::from_server(kind, xid) }.option(51, &[0, 0, 9, 9]);
-                let datagram = lie.from_gateway();
+                let datagram = lie.by_gateway();
                 let lie = match how {
                     0 => Ip { source: NEIGHBOUR, ..datagram },
                     1 => Ip { payload: udp(68, 68, &lie.bytes()), ..datagram },
-                    2 => Dhcp { chaddr: NEIGHBOUR_MAC, ..lie }.from_gateway(),
-                    3 => Dhcp { xid: xid + 100, ..lie }.from_gateway(),
-                    _ => Dhcp { op: 1, ..lie }.from_gateway(),
+                    2 => Dhcp { chaddr: NEIGHBOUR_MAC, ..lie }.by_gateway(),
+                    3 => Dhcp { xid: xid + 100, ..lie }.by_gateway(),
+                    _ => Dhcp { op: 1, ..lie }.by_gateway(),
                 };
                 prop_assert!(world.host(&lie.frame(BROADCAST, GATEWAY_MAC)).is_err());
             }
@@ -169,7 +169,7 @@ fn walk(seconds: u32, steps: &[Step]) -> Result<usize, TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(without_files(1500))]
+    #![proptest_config(without_files(1000))]
 
     #[test]
     fn the_guest_speaks_only_from_an_address_that_the_server_knows_to_be_its(

@@ -2,7 +2,8 @@
 # The whole system of the tests' VM: gets a lease, fetches a page, then misbehaves, and says what came of it.
 #
 # Every finding is one line `RESULT <what> <outcome>` on the serial console; the test on the host reads them. The kernel's
-# command line carries the targets as softnet.<name>=<value>: web, name, private, metadata.
+# command line carries the targets as softnet.<name>=<value>: web, name, private, metadata, and what the operator allowed
+# and blocked.
 export PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -34,6 +35,9 @@ result page "$(page "$(target web)" 10 | head -n 1)"
 result dns "$(nslookup "$(target name)" "$router" 2>/dev/null | awk '/^Address/ { last = $NF } END { print last }')"
 result private "$(page "$(target private)" 2 | head -n 1)"
 result metadata "$(page "$(target metadata)" 2 | head -n 1)"
+
+result allowed "$(page "$(target allowed)" 5 | head -n 1)"
+result blocked "$(page "$(target blocked)" 2 | head -n 1)"
 
 # Another address than the leased one.
 other=${ip%.*}.200

@@ -21,6 +21,7 @@
 //! | `subcommand` | standard output | |
 //! | everything else | standard error | standard output, which may be a control socket |
 
+#![deny(clippy::print_stdout)]
 #![warn(clippy::unwrap_used)]
 
 pub mod cli;

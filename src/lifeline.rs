@@ -46,23 +46,26 @@ impl Lifeline {
         Ok(Lifeline { signals, peer: PeerWatch::new(guest)?, next_look: clock::now() })
     }
 
-    /// Whether the end has come. Costs a system call, and once a second a look at the peer.
+    /// Whether a signal has come. Costs a system call: to be asked when the first of [`Lifeline::descriptors`] is readable.
     #[must_use]
-    pub fn end(&mut self, now: Instant) -> Option<End> {
-        if self.signals.caught() {
-            return Some(End::Signal);
-        }
-        if now >= self.next_look && self.look(now) { Some(End::GuestGone) } else { None }
+    pub fn signalled(&self) -> bool {
+        self.signals.caught()
     }
 
-    /// When [`Lifeline::end`] should be called at the latest.
+    /// Whether the guest's side is gone. Costs nothing but once a second, when it looks.
+    #[must_use]
+    pub fn guest_gone(&mut self, now: Instant) -> bool {
+        now >= self.next_look && self.look(now)
+    }
+
+    /// When [`Lifeline::guest_gone`] should be asked at the latest.
     #[must_use]
     pub fn next_look(&self) -> Instant {
         self.next_look
     }
 
-    /// The descriptors that become readable when [`Lifeline::end`] should be called early: the signals, and, where the
-    /// kernel has it, the end of the process that made the socket pair.
+    /// The descriptors that become readable when there is a reason to ask: a signal came; and, where the kernel has it, the
+    /// process that made the socket pair has ended.
     #[must_use]
     pub fn descriptors(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
         (self.signals.as_fd(), self.peer.maker())
@@ -82,8 +85,11 @@ impl Lifeline {
         let until = clock::now() + wait.into();
         loop {
             let now = clock::now();
-            if let Some(end) = self.end(now) {
-                return Err(end);
+            if self.signalled() {
+                return Err(End::Signal);
+            }
+            if self.guest_gone(now) {
+                return Err(End::GuestGone);
             }
             if now >= until {
                 return Ok(());

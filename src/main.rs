@@ -1,5 +1,7 @@
 //! argv -> cli -> setup -> relay; error -> exit code; nothing else.
 
+#![deny(clippy::print_stdout)]
+
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -18,7 +20,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Whoever reads standard error may be gone; the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "softnet: {error:#}");
+            let _ = writeln!(std::io::stderr(), "softnet: {error}");
             let usage = error.downcast_ref::<Usage>().map(|usage| usage.code);
             ExitCode::from(usage.unwrap_or(FAILURE))
         }

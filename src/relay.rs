@@ -67,6 +67,7 @@ pub struct Relay {
 struct Ready {
     guest: bool,
     host: bool,
+    signal: bool,
 }
 
 impl Relay {
@@ -102,8 +103,11 @@ impl Relay {
         loop {
             let ready = self.wait()?;
             let now = clock::now();
-            if let Some(end) = self.lifeline.end(now) {
-                return Ok(end);
+            if ready.signal && self.lifeline.signalled() {
+                return Ok(End::Signal);
+            }
+            if self.lifeline.guest_gone(now) {
+                return Ok(End::GuestGone);
             }
             self.engine.advance(now);
             if ready.guest {
@@ -136,11 +140,11 @@ impl Relay {
             Err(errno) => return Err(RelayError::Poll(errno)),
         }
         // An error or a hang-up is found out by the read or the look that follows.
-        let [guest, host, _, maker_ended] = fds.map(|fd| fd.any().unwrap_or(true));
+        let [guest, host, signal, maker_ended] = fds.map(|fd| fd.any().unwrap_or(true));
         if maker.is_some() && maker_ended {
             self.lifeline.maker_ended(now);
         }
-        Ok(Ready { guest, host })
+        Ok(Ready { guest, host, signal })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {

@@ -16,7 +16,10 @@ pub enum SubcommandError {
     /// It is for root itself.
     #[error("softnet network down: only for root itself, not by way of the setuid bit: run it by sudo")]
     RootOnly,
-    /// The setuid right could not be dropped before an answer for the caller.
+    /// There is no right to look.
+    #[error("softnet network status: needs root, or the setuid bit: run it by sudo")]
+    NeedsRoot,
+    /// The setuid right could not be dropped before the answer is printed.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
     /// The network could not be read or taken down.
@@ -38,12 +41,14 @@ pub fn network(standing: Standing, action: NetworkAction) -> Result<(), Subcomma
         Ok(())
     };
     match action {
+        NetworkAction::Status if standing == Standing::Unprivileged => Err(SubcommandError::NeedsRoot),
         NetworkAction::Status => {
-            // An answer for anyone, read with nobody's rights but the caller's.
+            // Nothing of it is secret: anyone may list interfaces and processes. What is printed is printed as the caller.
+            let status = tap::status(&mut wait)?;
             if let Standing::Setuid { .. } = standing {
                 privilege::drop_to(Identity::choose(standing, None, None)?)?;
             }
-            print(&tap::status(&mut wait)?)
+            print(&status)
         }
         NetworkAction::Down { force } if standing == Standing::Root => {
             print(&tap::down(if force { Force::Yes } else { Force::No }, &mut wait)?)

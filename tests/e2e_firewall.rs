@@ -2,11 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use softnet_testbed::internet::{UPLINK, WEB};
+use softnet_testbed::internet::{NAME, UPLINK, WEB};
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::wait::{PATIENCE, SILENCE};
-use softnet_testbed::wire::Mac;
+use softnet_testbed::wire::{self, Mac};
 use softnet_testbed::{servers, tools};
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
@@ -76,13 +76,39 @@ fn a_host_of_the_lan_with_a_route_does_not_reach_a_guest() {
         lan.run(&format!("ip route add {a}.{b}.{c}.0/24 via {UPLINK}"));
         lan.run(&format!("ping -c 1 -W 2 {UPLINK}"));
         guest.forget_seen();
-        let mut ping = lan.command(&format!("ping -c 3 -i 0.2 -W 1 {address}")).spawn().expect("ping starts");
+        // From a public address, so that the guest's filter would let the answer pass.
+        let line = format!("ping -c 3 -i 0.2 -W 1 -I {WEB} {address}");
+        let mut ping = lan.command(&line).spawn().expect("ping starts");
         let status = guest.serve("the end of the ping", PATIENCE, || ping.try_wait().expect("a child can be asked"));
         assert!(!status.expect("it ends").success(), "a host of the LAN reached the guest");
-        // The control: the host itself does, and the guest answers.
+        let from_lan = |frame: &&Vec<u8>| wire::ip_addresses(frame).is_some_and(|(from, _)| from == WEB);
+        assert_eq!(guest.seen().iter().filter(from_lan).count(), 0, "a datagram of the LAN's arrived");
+        // The control: the host itself does, and the guest, which knows the gateway by now, answers.
+        guest.flush();
         let mut ping = tools::command(&format!("ping -c 1 -W 5 {address}")).spawn().expect("ping starts");
         let status = guest.serve("the end of the ping", PATIENCE, || ping.try_wait().expect("a child can be asked"));
         assert!(status.expect("it ends").success(), "the host reaches its guest");
+        softnet.stop();
+    });
+}
+
+#[test]
+fn the_dns_server_answers_nobody_but_guests() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, guest) = bed.guest(MAC, "");
+        let lan = &bed.internet.netns;
+        let [a, b, c, _] = guest.gateway().octets();
+        lan.run(&format!("ip route add {a}.{b}.{c}.0/24 via {UPLINK}"));
+        for server in [UPLINK, guest.gateway()] {
+            let output =
+                tools::output(&mut lan.command(&format!("timeout 3 busybox nslookup -type=a {NAME} {server}")));
+            assert!(!tools::text(&output).contains(&WEB.to_string()), "{server} answered a host of the LAN");
+        }
+        // The control.
+        let output =
+            tools::output(&mut tools::command(&format!("busybox nslookup -type=a {NAME} {}", guest.gateway())));
+        assert!(tools::text(&output).contains(&WEB.to_string()), "{}", tools::text(&output));
         softnet.stop();
     });
 }

@@ -1,12 +1,14 @@
 //! Several guests on one host, and what passes between them: nothing.
 
+use std::net::Ipv4Addr;
+
 use softnet_testbed::attack::{self, Party};
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::sniffer::Sniffer;
 use softnet_testbed::softnet::Softnet;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
-use softnet_testbed::wait::{PATIENCE, SILENCE};
+use softnet_testbed::wait::{self, PATIENCE, SILENCE};
 use softnet_testbed::wire::{self, IPV4, Mac};
 use softnet_testbed::{sys, tools};
 
@@ -68,6 +70,31 @@ fn no_spoofed_frame_reaches_the_bridge() {
         assert_eq!(from_attacker, 0, "nothing of the attacker's reaches the victim");
         first.stop();
         second.stop();
+    });
+}
+
+#[test]
+fn in_host_mode_the_filter_itself_ends_at_the_host() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, mut guest) = bed.guest(Mac::guest(1), "--vm-net-type host");
+        guest.flush();
+        let (own, gateway) = (guest.address(), Party::gateway_of(&guest));
+        let mut witness = Sniffer::on("softnet1");
+        let targets = [bed.facts().web, bed.facts().private, bed.facts().metadata];
+        for target in targets {
+            let frame = wire::ethernet(gateway.mac, guest.mac(), IPV4, &wire::echo(own, target, 1));
+            guest.send_raw(&frame).expect("the socket takes a frame");
+        }
+        guest.flush();
+        let honest = |frame: &[u8]| wire::ip_addresses(frame) == Some((own, gateway.ip));
+        witness.expect("the guest's honest ping", PATIENCE, honest).expect("the witness sees");
+        for target in targets {
+            // Not even the firewall gets to see it.
+            let passed = witness.count(|frame| wire::ip_addresses(frame) == Some((own, target)));
+            assert_eq!(passed, 0, "a datagram for {target} reached the bridge");
+        }
+        softnet.stop();
     });
 }
 
@@ -134,6 +161,39 @@ fn a_mac_is_free_again_for_the_successor_of_one_that_is_ending() {
 }
 
 #[test]
+fn one_guest_does_not_drain_the_pool() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (first, mut greedy) = bed.guest(Mac::guest(1), "");
+        greedy.flush();
+        let [a, b, c, _] = greedy.address().octets();
+        for number in 0..250u8 {
+            // Another client, by its identifier or by its hardware address, that takes another address.
+            let wanted = [a, b, c, number + 2];
+            let clients = [(greedy.mac(), [0, 1, number]), (Mac([2, 0, 0, 0x99, 0, number]), [0, 2, number])];
+            for (client, identifier) in clients {
+                for kind in [1, 3] {
+                    let options: &[(u8, &[u8])] = &[(53, &[kind]), (50, &wanted), (61, &identifier)];
+                    let body = wire::dhcp(1, u32::from(number), client, Ipv4Addr::UNSPECIFIED, options);
+                    let datagram = wire::udp((Ipv4Addr::UNSPECIFIED, 68), (Ipv4Addr::BROADCAST, 67), &body);
+                    let frame = wire::ethernet(Mac::BROADCAST, greedy.mac(), IPV4, &datagram);
+                    wait::until("room in the socket", PATIENCE, || greedy.send_raw(&frame).ok()).expect("room");
+                }
+            }
+        }
+        // It gave its own lease up by that, and gets one again, as fast as its requests are let through.
+        greedy.dhcp(PATIENCE).expect("a lease");
+        greedy.flush();
+        let leases = std::fs::read_to_string("/run/softnet/softnet0.leases").expect("the server's leases");
+        assert!(leases.lines().count() <= 3, "{leases}");
+        let (second, mut other) = bed.guest(Mac::guest(2), "");
+        other.flush();
+        first.stop();
+        second.stop();
+    });
+}
+
+#[test]
 fn a_lease_forged_on_the_link_gives_nothing() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
@@ -142,12 +202,12 @@ fn a_lease_forged_on_the_link_gives_nothing() {
         let own = guest.lease().clone();
         let gateway = Party::gateway_of(&guest);
         let [a, b, c, _] = own.address.octets();
-        let wanted = std::net::Ipv4Addr::new(a, b, c, 222);
+        let wanted = Ipv4Addr::new(a, b, c, 222);
         // A rogue on the bridge itself, behind no softnet: a server of its own, and the real one's address with a
         // transaction that nobody opened.
         let rogue = sys::tap("rogue0");
         tools::run("ip link set rogue0 master softnet0 up");
-        for server in [std::net::Ipv4Addr::new(a, b, c, 66), gateway.ip] {
+        for server in [Ipv4Addr::new(a, b, c, 66), gateway.ip] {
             let options: &[(u8, &[u8])] = &[(53, &[5]), (54, &server.octets()), (51, &[0, 0, 14, 16])];
             let ack = wire::dhcp(2, 0x6666_6666, guest.mac(), wanted, options);
             let frame = wire::udp((server, 67), (wanted, 68), &ack);

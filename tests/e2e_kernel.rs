@@ -110,6 +110,24 @@ fn a_kernel_that_lies_is_not_heard() {
 }
 
 #[test]
+fn a_guest_cannot_name_itself_in_dns() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, guest) = guest(&bed, 1, "");
+        let gateway = guest.gateway();
+        let resolves = |name: &str| guest.output(&format!("busybox nslookup -type=a {name} {gateway}"));
+        for name in ["wpad", NAME] {
+            guest.run(&format!("busybox udhcpc -i eth0 -f -n -q -t 10 -T 1 -s /bin/true -x hostname:{name}"));
+        }
+        let own = guest.lease().address.to_string();
+        assert!(!tools::text(&resolves("wpad")).contains(&own), "a guest's host name became a name for all guests");
+        let answer = tools::text(&resolves(NAME));
+        assert!(answer.contains(&WEB.to_string()) && !answer.contains(&own), "{answer}");
+        softnet.stop();
+    });
+}
+
+#[test]
 fn a_host_mode_guest_has_the_host_alone() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);

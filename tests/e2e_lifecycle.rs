@@ -1,6 +1,8 @@
 //! softnet ends when it is told to or its guest is gone, in silence and under a flood, and by nothing else.
 
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,7 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::in_own_network;
-use softnet_testbed::softnet::Softnet;
+use softnet_testbed::softnet::{self, Caller, Softnet};
+use softnet_testbed::sys;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::wait::{self, PATIENCE};
 use softnet_testbed::wire::{self, IPV4, Mac};
@@ -63,6 +66,83 @@ fn assert_ends_at_once(softnet: Softnet, cause: &str) {
 fn frame_of(guest: &PortableGuest, payload: &[u8]) -> Vec<u8> {
     let datagram = wire::udp((guest.address(), 4000), (guest.gateway(), 9), payload);
     wire::ethernet(Mac::BROADCAST, guest.mac(), IPV4, &datagram)
+}
+
+#[test]
+fn the_frame_socket_may_be_any_descriptor() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (guest, other) = sys::frame_sockets();
+        let line = format!("exec {} --vm-fd 9 --vm-mac-address {MAC} 9<&0 0</dev/null", bed.setuid.display());
+        let mut command = softnet::command(Path::new("/bin/sh"), Caller::User);
+        let mut softnet = Softnet::spawn(command.args(["-c", &line]).stdin(OwnedFd::from(other)));
+        softnet.wait_ready();
+        let mut guest = PortableGuest::new(guest, MAC);
+        guest.dhcp(PATIENCE).expect("a lease");
+        drop(guest);
+        assert_ends_at_once(softnet, "the guest's socket was closed");
+    });
+}
+
+/// softnet as the plain caller starts it through a shell, which first does what `before` says.
+fn start_after(bed: &LinuxTestbed, before: &str, redirections: &str) -> (Softnet, PortableGuest) {
+    let (guest, other) = sys::frame_sockets();
+    let line = format!("{before} exec {} --vm-fd 0 --vm-mac-address {MAC} {redirections}", bed.setuid.display());
+    let mut command = softnet::command(Path::new("/bin/sh"), Caller::User);
+    let softnet = Softnet::spawn(command.args(["-c", &line]).stdin(OwnedFd::from(other)));
+    (softnet, PortableGuest::new(guest, MAC))
+}
+
+#[test]
+fn a_caller_that_ignores_signals_does_not_make_it_ignore_them() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        for signal in SIGNALS {
+            let (softnet, mut guest) = start_after(&bed, "trap '' INT TERM HUP;", "");
+            guest.dhcp(PATIENCE).expect("a lease");
+            softnet.signal(signal);
+            assert_ends_at_once(softnet, signal.as_str());
+        }
+    });
+}
+
+#[test]
+fn closed_standard_outputs_end_nothing() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, mut guest) = start_after(&bed, "", ">&- 2>&-");
+        guest.dhcp(PATIENCE).expect("a lease");
+        for number in [1, 2] {
+            // Were one of them the TAP device or a socket, a message would be written into it.
+            let target = std::fs::read_link(format!("/proc/{}/fd/{number}", softnet.pid())).expect("it is open");
+            assert_eq!(target, Path::new("/dev/null"), "descriptor {number}");
+        }
+        guest.flush();
+        softnet.signal(Signal::SIGINT);
+        assert_ends_at_once(softnet, "SIGINT");
+    });
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_any_more_ends_nothing() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let (guest, other) = sys::frame_sockets();
+        let mut command = softnet::command(&bed.setuid, Caller::User);
+        let command = command.args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string()]);
+        let mut child = command.stdin(OwnedFd::from(other)).stderr(writer).spawn().expect("softnet starts");
+        drop(reader);
+        // A lease is something that it would tell.
+        let mut guest = PortableGuest::new(guest, MAC);
+        guest.dhcp(PATIENCE).expect("a lease");
+        guest.dhcp(PATIENCE).expect("a lease again");
+        guest.flush();
+        assert!(child.try_wait().expect("a child can be asked").is_none(), "it lives on");
+        drop(guest);
+        let status = wait::until("its end", AT_ONCE, || child.try_wait().expect("a child can be asked"));
+        assert!(status.expect("it ends").success());
+    });
 }
 
 #[test]

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use softnet_testbed::attack::{self, Party};
 use softnet_testbed::guest::PortableGuest;
-use softnet_testbed::internet::{METADATA, PRIVATE};
+use softnet_testbed::internet::{METADATA, PRIVATE, WEB};
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::plain::PlainBridge;
+use softnet_testbed::sniffer::Sniffer;
 use softnet_testbed::softnet::{self, Caller, Launch};
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::tools;
@@ -239,6 +241,17 @@ fn a_bridge_of_somebody_elses_is_used_as_it_is() {
         assert_eq!((lease.seconds, lease.router), (Some(700), Some(gateway)), "the bridge's own DHCP server answers");
         guest.flush();
         guest.ping(METADATA, SILENCE).expect_err("the filter is the same");
+        let parties = (Party::of(&guest), Party::gateway_of(&guest), Party::of(&neighbour));
+        let mut witness = Sniffer::on("virbr7");
+        let spoofs = attack::spoofs(parties.0, parties.1, parties.2, PRIVATE, WEB);
+        for spoof in &spoofs {
+            guest.send_raw(&spoof.frame).expect("the socket takes a frame");
+        }
+        guest.flush();
+        for spoof in &spoofs {
+            let passed = witness.count(|frame| attack::is_same(&spoof.frame, frame));
+            assert_eq!(passed, 0, "{} reached somebody else's bridge", spoof.name);
+        }
         assert_eq!(tools::run("ip -o link show type bridge").lines().count(), 1, "nothing else is provisioned");
         assert!(!tools::run("nft list tables").contains("softnet"), "nothing else is provisioned");
         softnet.stop();

@@ -149,6 +149,18 @@ fn foreign_descriptors_are_closed() {
 }
 
 #[test]
+fn the_caller_may_end_it() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, _guest) = bed.guest(MAC, "");
+        let mut kill = softnet::command(Path::new("/bin/sh"), Caller::User);
+        tools::finish(kill.args(["-c", &format!("kill -INT {}", softnet.pid())]));
+        let ended = softnet.wait_end(PATIENCE);
+        assert!(ended.status.success(), "it ended with {}: {}", ended.status, ended.said);
+    });
+}
+
+#[test]
 fn nobody_looks_into_the_process_that_was_root() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);

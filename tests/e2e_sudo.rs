@@ -73,6 +73,21 @@ fn a_sudoers_line_is_enough_and_the_caller_is_whom_it_becomes() {
 }
 
 #[test]
+fn tarts_question_whether_sudo_works_is_answered() {
+    in_own_network(|| {
+        let program = binary::install(Path::new(SOFTNET), "plain", 0o755);
+        let ask = || {
+            let mut question = softnet::command(&tools::find("sudo").expect("sudo is installed"), Caller::User);
+            tools::output(question.arg("--non-interactive").arg(&program).arg("--help")).status.success()
+        };
+        sudo_with("");
+        assert!(!ask(), "without a rule, sudo says no");
+        sudo_with(&format!("caller ALL=(root) NOPASSWD: {}", program.display()));
+        assert!(ask());
+    });
+}
+
+#[test]
 fn a_guest_that_is_gone_ends_it_by_way_of_sudo_too() {
     in_own_network(|| {
         let program = binary::install(Path::new(SOFTNET), "plain", 0o755);

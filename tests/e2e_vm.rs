@@ -54,13 +54,15 @@ fn a_vm_gets_its_lease_and_a_page_and_fails_to_spoof() {
     let image = image();
     in_own_network_within(LIMIT + Duration::from_secs(20), || {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, socket) = bed.launch(MAC).start();
+        let (softnet, socket) = bed.launch(MAC).with(&vm::policy(bed.facts())).start();
         let mut witness = Sniffer::on("softnet0");
         let results = Vm::boot(&image, socket, MAC, bed.facts()).results();
         let page = format!("server {}", bed.facts().web);
         let name = bed.facts().name.1.to_string();
         expect(&results, &[("lease", "600"), ("gateway", "answered"), ("page", &page), ("dns", &name)]);
         expect(&results, &[("private", "unreachable"), ("metadata", "unreachable")]);
+        let allowed = format!("server {}", bed.facts().other_private);
+        expect(&results, &[("allowed", &allowed), ("blocked", "unreachable")]);
         expect(&results, &[("other-address", "silent"), ("arp-claim", "sent"), ("after-claim", "answered")]);
         expect(&results, &[("other-mac", "silent"), ("own-mac-again", "answered")]);
         let address: Ipv4Addr = results["dhcp"].parse().expect("an address");

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use namespace::{isolated, sh, try_sh};
+use namespace::{isolated, sh, start, try_sh};
 use smoltcp::wire::{
     DhcpMessageType, DhcpPacket, DhcpRepr, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet,
     Ipv4Repr, UdpPacket, UdpRepr,
@@ -655,5 +655,68 @@ fn no_descriptor_is_left_to_children() {
         assert!(host.readiness().as_raw_fd() > 2);
         let list = sh(&format!("ls -l /proc/{}/fd", dnsmasq("softnet0")));
         assert!(!list.contains("tun") && !list.contains("lock") && !list.contains("guests"), "{list}");
+    });
+}
+
+/// Passes, unless started by another test: then it is the process that [`a_start_that_is_killed_at_any_moment_leaves_what_the_next_one_mends`] kills.
+#[test]
+fn a_guest_that_is_killed() {
+    let Ok(last) = std::env::var("SOFTNET_TEST_ARGUMENT") else { return };
+    let last = last.parse().expect("a number");
+    let _host = open(&options(EthernetAddress([2, 0, 0, 0, 2, last])));
+    thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn a_start_that_is_killed_at_any_moment_leaves_what_the_next_one_mends() {
+    isolated("a_start_that_is_killed_at_any_moment_leaves_what_the_next_one_mends", || {
+        for round in 0..40u8 {
+            // From nothing each second time, so that provisioning is cut as well as adoption.
+            if round % 2 == 0 {
+                tap::down(Force::Yes, &mut sleep).expect("taken down");
+            }
+            let mut killed = start("a_guest_that_is_killed", &round.to_string());
+            thread::sleep(Duration::from_millis(u64::from(round) * 2));
+            killed.kill().expect("killed");
+            killed.wait().expect("reaped");
+            let mac = EthernetAddress([2, 0, 0, 0, 2, round]);
+            let mut host = opened(&options(mac));
+            assert_eq!(offer(&mut host, mac, u32::from(round)).seconds, 600, "round {round}");
+            assert_eq!(sh("pgrep -c dnsmasq"), "1\n", "round {round}");
+        }
+        let guests = tap::status(&mut sleep).expect("a status").bridges[0].guests.len();
+        assert_eq!(guests, 0, "the killed ones are gone");
+        tap::down(Force::No, &mut sleep).expect("taken down");
+        assert_eq!(sh("ip -o link | wc -l; ls -A /run | wc -l"), "1\n0\n");
+    });
+}
+
+/// As by way of the setuid bit: the caller's real uid, limits and priority.
+#[test]
+fn dnsmasq_has_nothing_of_the_caller_of_a_setuid_program() {
+    isolated("dnsmasq_has_nothing_of_the_caller_of_a_setuid_program", || {
+        use nix::sys::resource::{Resource, setrlimit};
+        use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+        const CALLER: u32 = 12345;
+        sh(&format!("renice -n 15 -p {0}; echo 900 > /proc/{0}/oom_score_adj", std::process::id()));
+        setrlimit(Resource::RLIMIT_FSIZE, 1 << 20, nix::sys::resource::RLIM_INFINITY).expect("limited");
+        setgroups(&[Gid::from_raw(CALLER)]).expect("grouped");
+        setresgid(Gid::from_raw(CALLER), Gid::from_raw(0), Gid::from_raw(0)).expect("set");
+        setresuid(Uid::from_raw(CALLER), Uid::from_raw(0), Uid::from_raw(0)).expect("set");
+
+        let mut host = opened(&options(GUEST));
+        assert_eq!(offer(&mut host, GUEST, 1).seconds, 600);
+        setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).expect("set");
+        let pid = dnsmasq("softnet0");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        assert!(!status.contains("12345"), "{status}");
+        assert_eq!(
+            sh(&format!("cat /proc/{pid}/oom_score_adj; ps -o ni= -p {pid}")).split_whitespace().collect::<Vec<_>>(),
+            ["0", "0"]
+        );
+        assert!(sh(&format!("grep 'Max file size' /proc/{pid}/limits")).contains("unlimited"));
+        assert!(sh(&format!("readlink /proc/{pid}/cwd")).starts_with("/\n"));
+        let kill = format!("setpriv --reuid {CALLER} --regid {CALLER} --clear-groups kill -0 {pid}");
+        assert!(!try_sh(&kill).0, "the caller may not signal it");
     });
 }

@@ -97,10 +97,12 @@ pub(crate) fn with_softnet(report: &mut Report, bed: &LinuxTestbed) {
 pub(crate) fn policy(report: &mut Report, bed: &LinuxTestbed) {
     let facts = bed.facts();
     report.heading("Allow and block", "The operator's entries: the longest prefix wins, and block wins a tie.");
-    let options = format!("--allow {}/24 --block {}", facts.private, facts.other_web);
+    let [a, b, c, _] = facts.private.octets();
+    let network = format!("{a}.{b}.{c}.0/24");
+    let options = format!("--allow {network} --block {}", facts.other_web);
     let (softnet, mut guest) = bed.guest(GUEST, &options);
     let opened = guest.http_get(facts.private, PATIENCE).map(|_| "answered".to_owned());
-    report.must(&format!("--allow {}/24: {}", facts.private, facts.private), opened);
+    report.must(&format!("--allow {network}: {}", facts.private), opened);
     closed_to(report, &mut guest, &format!("--block {}: {}", facts.other_web, facts.other_web), facts.other_web);
     let open = guest.http_get(facts.web, PATIENCE).map(|_| "answered".to_owned());
     report.must(&format!("in neither list: {}", facts.web), open);
@@ -158,10 +160,11 @@ fn theft(report: &mut Report, bed: &LinuxTestbed, guest: &mut PortableGuest, vic
         guest.flush();
     }
     let stolen = attack::steal_gateway(guest, victim, bed.facts().web);
-    let (yes, no) = ("held back: the neighbour notices nothing", "stolen");
-    report.line_if(!stolen, Tone::Good, "ARP: \"the gateway is me\", told to the neighbour", yes, no);
+    let held = "held back: the neighbour never hears of it";
+    report.line_if(!stolen, Tone::Good, "ARP: \"the gateway is me\", told to the neighbour", held, "stolen");
     let stolen = steal_neighbour(guest, victim);
-    report.line_if(!stolen, Tone::Good, "ARP: \"the neighbour is me\", told to the host", yes, no);
+    let held = "held back: the host never hears of it";
+    report.line_if(!stolen, Tone::Good, "ARP: \"the neighbour is me\", told to the host", held, "stolen");
 }
 
 fn spoofing(report: &mut Report, bed: &LinuxTestbed, guest: &mut PortableGuest, victim: &mut PortableGuest) {

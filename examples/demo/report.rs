@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 /// The column at which "what happened" begins.
-const COLUMN: usize = 50;
+const COLUMN: usize = 55;
 
 /// What is told, and whether all of it was as it must be.
 pub(crate) struct Report {

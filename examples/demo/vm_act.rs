@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use softnet_testbed::guest::vm::Vm;
+use softnet_testbed::guest::vm::{self, Vm};
 use softnet_testbed::sniffer::Sniffer;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::wire::{self, Arp, Mac};
@@ -18,7 +18,7 @@ pub(crate) fn a_real_vm(report: &mut Report, bed: &LinuxTestbed, root: &Path) {
     let about = "A Debian kernel with busybox under QEMU, emulated, behind the setuid softnet of a plain user.";
     report.heading("A real VM", about);
     let (victim_softnet, mut victim) = bed.guest(VICTIM, "");
-    let (softnet, socket) = bed.launch(VM).start();
+    let (softnet, socket) = bed.launch(VM).with(&vm::policy(bed.facts())).start();
     let mut witness = Sniffer::on("softnet0");
     let results = Vm::boot(&root.join("target/vm"), socket, VM, bed.facts()).results();
     let facts = bed.facts();
@@ -35,6 +35,9 @@ pub(crate) fn a_real_vm(report: &mut Report, bed: &LinuxTestbed, root: &Path) {
     check(&format!("a page from http://{}/", facts.web), "page", &format!("server {}", facts.web), "answered");
     check(&format!("a private network of the host's, {}", facts.private), "private", "unreachable", "no answer");
     check(&format!("the cloud's metadata, {}", facts.metadata), "metadata", "unreachable", "no answer");
+    let (allowed, blocked) = (facts.other_private, facts.other_web);
+    check(&format!("--allow {allowed}/32"), "allowed", &format!("server {allowed}"), "answered");
+    check(&format!("--block {blocked}/32"), "blocked", "unreachable", "no answer");
     check("a ping from another address", "other-address", "silent", "held back");
     check("ARP: \"the gateway is me\", told to everyone", "arp-claim", "sent", "sent");
     check("a ping of the gateway after that", "after-claim", "answered", "answered");

@@ -115,8 +115,13 @@ fn become_roots_own() -> io::Result<()> {
         check(libc::setsid())?;
         libc::umask(0o022);
         for (resource, soft, hard) in LIMITS {
-            // A container may hold less than the right to raise a limit: then the program gets what there is.
-            let _ = libc::setrlimit(resource, &libc::rlimit { rlim_cur: soft, rlim_max: hard });
+            if libc::setrlimit(resource, &libc::rlimit { rlim_cur: soft, rlim_max: hard }) < 0 {
+                // Root in a container may lack CAP_SYS_RESOURCE: then the program gets what the hard limit leaves.
+                let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                check(libc::getrlimit(resource, &raw mut limit))?;
+                limit.rlim_cur = soft.min(limit.rlim_max);
+                check(libc::setrlimit(resource, &raw const limit))?;
+            }
         }
         let _ = libc::setpriority(libc::PRIO_PROCESS, 0, 0);
         let adjust = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);

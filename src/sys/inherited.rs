@@ -1,9 +1,10 @@
 //! Descriptors that another program gave us: what they are is checked before anything is done with them, since under
 //! setuid that program is not to be trusted.
 
+use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -74,25 +75,39 @@ fn socket_family(fd: RawFd) -> io::Result<i32> {
     if result == 0 { Ok(i32::from(address.ss_family)) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes over descriptor `fd`: it becomes ours to close, and no program that we start inherits it.
+/// Takes over descriptor `fd`: it becomes ours to close, and no program that we start inherits it. A standard descriptor
+/// (0, 1, 2) becomes /dev/null in its place, so that no message can ever be written into the guest's socket.
 ///
 /// # Errors
-/// What [`check_guest_socket`] finds, or that fcntl(2) failed.
+/// What [`check_guest_socket`] finds, or that fcntl(2), dup2(2) or open(2) of /dev/null failed.
 pub fn adopt_guest_socket(fd: RawFd) -> Result<OwnedFd, DescriptorError> {
     check_guest_socket(fd)?;
-    // SAFETY: it was just seen to be open; the caller of softnet handed it over for this purpose, and nothing else in
-    // this process owns it (0, 1 and 2 are never closed by the standard library).
-    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-    fcntl(owned.as_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
-        .map_err(|errno| DescriptorError::Os(fd, errno.into()))?;
+    let failed = |errno: Errno| DescriptorError::Os(fd, errno.into());
+    if fd > 2 {
+        // SAFETY: it was just seen to be open, the caller of softnet handed it over for this purpose, and nothing else
+        // in this process owns it.
+        let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+        fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(failed)?;
+        return Ok(owned);
+    }
+    // SAFETY: it was just seen to be open, and the standard library never closes 0, 1 and 2.
+    let standard = unsafe { BorrowedFd::borrow_raw(fd) };
+    let copy = fcntl(standard, FcntlArg::F_DUPFD_CLOEXEC(3)).map_err(failed)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let owned = unsafe { OwnedFd::from_raw_fd(copy) };
+    let null =
+        File::options().read(true).write(true).open("/dev/null").map_err(|error| DescriptorError::Os(fd, error))?;
+    // SAFETY: dup2(2) takes two numbers; the second stays open, now as /dev/null.
+    if unsafe { libc::dup2(null.as_raw_fd(), fd) } < 0 {
+        return Err(failed(Errno::last()));
+    }
     Ok(owned)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::net::UdpSocket;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::AsFd;
     use std::os::unix::net::{UnixDatagram, UnixStream};
 
     use super::*;

@@ -44,6 +44,17 @@ pub(crate) fn isolated(test: &str, body: impl FnOnce()) {
     assert!(text.contains("1 passed"), "{test} is not the name of a test");
 }
 
+/// Starts a test that does nothing without an argument, as a process of its own in the same namespaces.
+pub(crate) fn start(test: &str, argument: &str) -> std::process::Child {
+    Command::new(env::current_exe().expect("own path"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env("SOFTNET_TEST_ARGUMENT", argument)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("started")
+}
+
 /// Runs a shell command and returns what it printed.
 #[track_caller]
 pub(crate) fn sh(script: &str) -> String {

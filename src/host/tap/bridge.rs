@@ -36,9 +36,14 @@ pub(super) fn provision(
     if let Some(subnet) = wanted {
         subnet::check(subnet)?;
     }
-    let link = match find(netlink, name)? {
-        Some(link) if link.kind == "bridge" => adopt(netlink, link)?,
-        Some(link) => return Err(Error::NotABridge { name: name.to_owned(), kind: link.kind }),
+    let found = find(netlink, name)?;
+    if let Some(link) = found.as_ref().filter(|link| link.kind != "bridge") {
+        return Err(Error::NotABridge { name: name.to_owned(), kind: link.kind.clone() });
+    }
+    // Chosen before anything is made, so that a refusal leaves nothing behind.
+    let address = choose_address(netlink, name, found.as_ref(), wanted)?;
+    let link = match found {
+        Some(link) => adopt(netlink, link)?,
         None => create(netlink, name)?,
     };
     sysctl::disable_ipv6(name)?;
@@ -46,7 +51,7 @@ pub(super) fn provision(
     sysctl::set_ipv4(name, "arp_ignore", "1")?;
     sysctl::set_ipv4(name, "accept_redirects", "0")?;
     sysctl::set_ipv4(name, "forwarding", if name == NAT_BRIDGE { "1" } else { "0" })?;
-    let address = ensure_address(netlink, locked, name, &link, wanted)?;
+    let address = give_address(netlink, locked, name, &link, address)?;
     Ok(Bridge { name: name.to_owned(), index: link.index, mac: link.mac, mac_is_its_own: true, mtu: link.mtu, address })
 }
 
@@ -134,29 +139,47 @@ fn adopt(netlink: &mut Netlink, mut link: Link) -> Result<Link, Error> {
     Ok(link)
 }
 
-fn ensure_address(
+/// The address that a bridge of ours has, or is to have.
+enum Address {
+    Present(Ipv4Net),
+    Chosen(Ipv4Net),
+}
+
+fn choose_address(
     netlink: &mut Netlink,
-    _locked: &State,
     name: &'static str,
-    link: &Link,
+    found: Option<&Link>,
     wanted: Option<Ipv4Net>,
-) -> Result<Ipv4Net, Error> {
-    let present = addresses_of(netlink, link)?;
+) -> Result<Address, Error> {
+    let present = found.map(|link| addresses_of(netlink, link)).transpose()?.unwrap_or_default();
     if let Some(current) = own_address(name, &present) {
         return match wanted {
             Some(subnet) if subnet.trunc() != current.trunc() => {
                 Err(Error::SubnetDiffers { subnet, bridge: name.to_owned(), current: current.trunc() })
             }
-            _ => Ok(current),
+            _ => Ok(Address::Present(current)),
         };
     }
     if let Some(current) = present.first() {
         return Err(Error::AddressUnusable { bridge: name.to_owned(), current: *current });
     }
-    let address = subnet::choose(wanted, remembered(name), &used(netlink, link)?)?;
-    state::write(&State::path(name, "subnet"), &format!("{address}\n"))?;
-    netlink.add_address(link.index, address).map_err(Error::os(format!("give {name} the address {address}")))?;
-    Ok(address)
+    subnet::choose(wanted, remembered(name), &used(netlink, found)?).map(Address::Chosen)
+}
+
+fn give_address(
+    netlink: &mut Netlink,
+    _locked: &State,
+    name: &'static str,
+    link: &Link,
+    address: Address,
+) -> Result<Ipv4Net, Error> {
+    let chosen = match address {
+        Address::Present(present) => return Ok(present),
+        Address::Chosen(chosen) => chosen,
+    };
+    state::write(&State::path(name, "subnet"), &format!("{chosen}\n"))?;
+    netlink.add_address(link.index, chosen).map_err(Error::os(format!("give {name} the address {chosen}")))?;
+    Ok(chosen)
 }
 
 /// Which of the addresses of a bridge of ours is the guests' gateway.
@@ -170,18 +193,19 @@ fn remembered(name: &str) -> Option<Ipv4Net> {
     state::read_line(&State::path(name, "subnet"))?.trim().parse().ok()
 }
 
-/// What the host uses on other links than `link`.
-fn used(netlink: &mut Netlink, link: &Link) -> Result<Vec<Used>, Error> {
+/// What the host uses on other links than the bridge itself, if there is one.
+fn used(netlink: &mut Netlink, bridge: Option<&Link>) -> Result<Vec<Used>, Error> {
     let read = |error| Error::os("list the host's addresses and routes")(error);
+    let own = bridge.map(|link| link.index);
     let mut used = Vec::new();
     for (index, prefix) in netlink.addresses().map_err(read)? {
-        if index != link.index {
+        if Some(index) != own {
             let owner = netlink.link_by_index(index).map_err(read)?.map_or("?".to_owned(), |owner| owner.name);
             used.push(Used { prefix, by: format!("an address of {owner}") });
         }
     }
     for route in netlink.routes().map_err(read)? {
-        if route.link != Some(link.index) {
+        if own.is_none() || route.link != own {
             used.push(Used { prefix: route.prefix, by: "a route of this host".to_owned() });
         }
     }

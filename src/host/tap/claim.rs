@@ -59,6 +59,16 @@ pub(super) fn sweep(_locked: &State, bridge: &str) -> Result<Vec<EthernetAddress
     Ok(ended.into_iter().map(|claim| claim.mac).collect())
 }
 
+/// Removes what ended guests left behind on bridges that others made.
+pub(super) fn sweep_all(locked: &State) -> Result<(), Error> {
+    for bridge in State::bridges("guests") {
+        sweep(locked, &bridge)?;
+        // It stays while a guest is being served.
+        let _ = fs::remove_dir(State::path(&bridge, "guests"));
+    }
+    Ok(())
+}
+
 struct ClaimFile {
     path: PathBuf,
     mac: EthernetAddress,

@@ -34,6 +34,8 @@ use crate::sys::pidfd::{has_ended, open_pid, signal_pid};
 const DNSMASQ: Program = Program { name: "dnsmasq", package: "dnsmasq-base" };
 /// What a guest gets that names no lease time.
 const DEFAULT_LEASE_SECONDS: u32 = 600;
+/// dnsmasq makes shorter ones this long.
+const SHORTEST_LEASE_SECONDS: u32 = 120;
 const START_TRIES: u32 = 3;
 const START_PAUSE: Duration = Duration::from_millis(50);
 const KILL_LIMIT: Duration = Duration::from_secs(2);
@@ -66,6 +68,9 @@ impl Service<'_> {
         ended: &[EthernetAddress],
         wait: &mut Wait<'_>,
     ) -> Result<(), Error> {
+        if guest.1 < SHORTEST_LEASE_SECONDS {
+            log::warn!("dnsmasq hands out leases of {SHORTEST_LEASE_SECONDS} s and more, not of {} s", guest.1);
+        }
         let hosts = State::path(self.bridge, "hosts");
         let hosts_made = state::make_directory(&hosts, 0o755)?;
         let path = |mac| hosts.join(colons(mac));

@@ -137,6 +137,7 @@ pub fn down(force: Force, wait: &mut Wait<'_>) -> Result<Report, Error> {
         Ok(false) | Err(Error::ProgramMissing { .. }) => {}
         Err(error) => return Err(error),
     }
+    claim::sweep_all(&locked)?;
     locked.finish();
     Ok(report)
 }

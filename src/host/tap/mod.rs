@@ -7,12 +7,12 @@
 //! adopt it and mend what is amiss; it stays when the last one ends. Everything is done under one lock, in an order in
 //! which a crash between any two steps leaves what the next start mends:
 //!
-//! 1. the guest's MAC is claimed ([`claim`]), so that no two guests share one;
-//! 2. the bridge, its settings and its address are there ([`bridge`], [`subnet`]);
-//! 3. the firewall is there before the bridge is up and before the host forwards ([`nat`]);
-//! 4. dnsmasq serves the bridge and knows the guest's lease time ([`dhcp`]);
+//! 1. the guest's MAC is claimed (`claim`), so that no two guests share one;
+//! 2. the bridge, its settings and its address are there (`bridge`, `subnet`);
+//! 3. the firewall is there before the bridge is up and before the host forwards (`nat`);
+//! 4. dnsmasq serves the bridge and knows the guest's lease time (`dhcp`);
 //! 5. nothing else on the bridge has the MAC;
-//! 6. the guest's TAP is a port of the bridge ([`device`]).
+//! 6. the guest's TAP is a port of the bridge (`device`).
 //!
 //! All of it needs root. What is left for the run phase is one descriptor, which needs no privilege, and with which the
 //! kernel removes the TAP; and the lock of the claim, which ends with the process as well.
@@ -152,7 +152,10 @@ fn ready_bridge(
 ) -> Result<Bridge, Error> {
     let choice = BridgeChoice::of(request);
     let name = match choice {
-        BridgeChoice::Existing(name) => return bridge::existing(netlink, name),
+        BridgeChoice::Existing(name) => {
+            claim::sweep(locked, name)?;
+            return bridge::existing(netlink, name);
+        }
         BridgeChoice::Nat => NAT_BRIDGE,
         BridgeChoice::Host => HOST_BRIDGE,
     };

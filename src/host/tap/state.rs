@@ -64,6 +64,14 @@ impl State {
         Path::new(DIRECTORY).join(format!("{bridge}.{what}"))
     }
 
+    /// The bridges that have a file of a kind.
+    pub(super) fn bridges(what: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(DIRECTORY) else { return Vec::new() };
+        let suffix = format!(".{what}");
+        let bridge = |name: std::ffi::OsString| name.to_str()?.strip_suffix(&suffix).map(str::to_owned);
+        entries.flatten().filter_map(|entry| bridge(entry.file_name())).collect()
+    }
+
     /// Removes every file of a bridge.
     pub(super) fn forget(&self, bridge: &str) -> Result<(), Error> {
         for what in ["subnet", "pid", "leases"] {

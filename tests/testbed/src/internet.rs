@@ -28,12 +28,13 @@ pub const NAME: &str = "www.example.com";
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 9);
 /// A server on a private network that the host reaches.
 pub const PRIVATE: Ipv4Addr = Ipv4Addr::new(10, 20, 30, 40);
+/// A server on another private network that the host reaches.
+pub const OTHER_PRIVATE: Ipv4Addr = Ipv4Addr::new(172, 16, 5, 5);
 /// The cloud's metadata service.
 pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// One address of each other range that is not the global Internet.
 pub const SPECIAL: &[Ipv4Addr] = &[
     Ipv4Addr::new(100, 64, 0, 1),
-    Ipv4Addr::new(172, 16, 5, 5),
     Ipv4Addr::new(192, 0, 2, 1),
     Ipv4Addr::new(192, 88, 99, 1),
     Ipv4Addr::new(192, 168, 7, 7),
@@ -68,7 +69,7 @@ impl Internet {
         netns.run(&format!("ip addr add {ROUTER}/24 dev beyond"));
         netns.run("ip link set beyond up");
         tools::run(&format!("ip route add default via {ROUTER}"));
-        let targets = [WEB, OTHER_WEB, RESOLVER, PRIVATE, METADATA];
+        let targets = [WEB, OTHER_WEB, RESOLVER, PRIVATE, OTHER_PRIVATE, METADATA];
         for address in targets.iter().chain(SPECIAL) {
             netns.run(&format!("ip addr add {address}/32 dev lo"));
         }
@@ -95,6 +96,7 @@ impl Internet {
             other_web: OTHER_WEB,
             name: (NAME.to_owned(), WEB),
             private: PRIVATE,
+            other_private: OTHER_PRIVATE,
             metadata: METADATA,
             lease_seconds: 600,
         }

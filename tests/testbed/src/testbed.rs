@@ -24,6 +24,8 @@ pub struct Facts {
     pub name: (String, Ipv4Addr),
     /// A server on a private network.
     pub private: Ipv4Addr,
+    /// A server on another private network.
+    pub other_private: Ipv4Addr,
     /// The cloud's metadata service.
     pub metadata: Ipv4Addr,
     /// The lease that softnet gives by default, in seconds.

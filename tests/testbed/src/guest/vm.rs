@@ -31,6 +31,12 @@ pub fn image(root: &Path) -> PathBuf {
     folder
 }
 
+/// The options of softnet's by which the VM finds something allowed and something blocked.
+#[must_use]
+pub fn policy(facts: &Facts) -> String {
+    format!("--allow {}/32 --block {}/32", facts.other_private, facts.other_web)
+}
+
 /// A VM that runs.
 #[derive(Debug)]
 pub struct Vm {
@@ -46,9 +52,11 @@ impl Vm {
     #[must_use]
     pub fn boot(image: &Path, socket: UnixDatagram, mac: Mac, facts: &Facts) -> Self {
         let console = Path::new(isolate::SCRATCH).join("console");
-        let Facts { web, name, private, metadata, .. } = facts;
-        let targets =
-            format!("softnet.web={web} softnet.name={} softnet.private={private} softnet.metadata={metadata}", name.0);
+        let Facts { web, other_web, name: (name, _), private, other_private, metadata, .. } = facts;
+        let targets = format!(
+            "softnet.web={web} softnet.name={name} softnet.private={private} softnet.metadata={metadata} \
+             softnet.allowed={other_private} softnet.blocked={other_web}"
+        );
         // The machine's own sleep states and clocks cost seconds of boot under emulation.
         let kernel = format!("console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off {targets}");
         let mut command =

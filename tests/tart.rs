@@ -1,0 +1,166 @@
+//! What Tart does with softnet, call by call, by a stand-in: how it looks for it, what it starts, what it holds meanwhile,
+//! how it ends it, and when it says "Softnet process terminated prematurely". Nothing here may change without Tart.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use softnet_testbed::guest::PortableGuest;
+use softnet_testbed::isolate::in_own_network;
+use softnet_testbed::softnet::{Caller, command};
+use softnet_testbed::testbed::LinuxTestbed;
+use softnet_testbed::wait::{self, PATIENCE};
+use softnet_testbed::wire::{self, IPV4, IPV6, Mac};
+use softnet_testbed::{sys, tools};
+
+const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
+const MAC: Mac = Mac::guest(1);
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// One `tart run --net-softnet`, by a user without rights.
+struct Tart {
+    softnet: Child,
+    /// The VM's end of the socket pair; in Tart it belongs to Virtualization.framework.
+    vm: UnixDatagram,
+    /// The other end of softnet's standard output, which is a control channel for a Tart that asks for one.
+    control: UnixStream,
+}
+
+impl Tart {
+    /// Looks softnet up in PATH, as the shell would.
+    fn find(path: &str) -> Option<PathBuf> {
+        std::env::split_paths(path).map(|folder| folder.join("softnet")).find(|file| file.is_file())
+    }
+
+    /// Whether softnet needs no sudo: it has the setuid bit, and belongs to root.
+    fn is_ready(softnet: &Path) -> bool {
+        let metadata = softnet.metadata().expect("softnet was found");
+        metadata.mode() & 0o4000 != 0 && metadata.uid() == 0
+    }
+
+    fn run(softnet: &Path, options: &str) -> Self {
+        let (vm, other) = sys::frame_sockets(); // with the buffers that Tart sets
+        let (control, output) = UnixStream::pair().expect("a socket pair");
+        let softnet = command(softnet, Caller::User)
+            .args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string()])
+            .args(options.split_ascii_whitespace())
+            .env("RUST_LOG", "trace")
+            .stdin(OwnedFd::from(other))
+            .stdout(OwnedFd::from(output))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("softnet starts");
+        Tart { softnet, vm, control }
+    }
+
+    /// The guest, on a copy of the VM's end.
+    fn boot(&self) -> PortableGuest {
+        let mut guest = PortableGuest::new(self.vm.try_clone().expect("a descriptor can be copied"), MAC);
+        guest.dhcp(PATIENCE).expect("a lease");
+        guest
+    }
+
+    /// Whether Tart would say that softnet terminated prematurely.
+    fn has_terminated_prematurely(&mut self) -> bool {
+        self.softnet.try_wait().expect("a child can be asked").is_some()
+    }
+
+    /// What Tart does at the end: SIGINT, and it waits.
+    fn stop(&mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.softnet.id().cast_signed()), Signal::SIGINT)
+            .expect("a user may signal what it started");
+        self.wait()
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        wait::until("the end of softnet", AT_ONCE, || self.softnet.try_wait().expect("a child can be asked"))
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+#[test]
+fn tart_finds_a_softnet_that_needs_no_sudo() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let folder = bed.setuid.parent().expect("a file is in a folder").display();
+        let found = Tart::find(&format!("/nonexistent:{folder}")).expect("softnet is in PATH");
+        assert!(Tart::is_ready(&found));
+        let output = tools::output(Command::new(found).arg("--help"));
+        assert!(output.status.success());
+    });
+}
+
+#[test]
+fn tart_runs_a_vm_and_ends_it_by_sigint() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        for options in ["", "--vm-net-type host", "--allow 10.0.0.0/8,@host --block 0.0.0.0/0", "--allow= --block="] {
+            let mut tart = Tart::run(&bed.setuid, options);
+            let mut guest = tart.boot();
+            guest.ping(guest.gateway(), PATIENCE).expect("the gateway answers");
+            assert!(!tart.has_terminated_prematurely());
+            assert_eq!(tart.stop().code(), Some(0), "{options}");
+        }
+    });
+}
+
+#[test]
+fn nothing_is_ever_written_to_the_control_channel() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let mut tart = Tart::run(&bed.setuid, "");
+        let _guest = tart.boot();
+        tart.stop();
+        let mut said = Vec::new();
+        tart.control.read_to_end(&mut said).expect("the channel is closed with softnet");
+        assert_eq!(said, b"", "even at RUST_LOG=trace");
+    });
+}
+
+#[test]
+fn softnet_does_not_terminate_prematurely() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let mut tart = Tart::run(&bed.setuid, "");
+        let mut guest = tart.boot();
+
+        // A guest that sends nonsense, and a flood of frames around the gateway.
+        for frame in [vec![], vec![0; 13], vec![0xff; 60_000], wire::ethernet(Mac::guest(9), MAC, IPV6, &[0; 40])] {
+            tart.vm.send(&frame).expect("softnet reads");
+        }
+        let datagram = wire::udp((guest.address(), 9), (guest.gateway(), 9), &[0; 1000]);
+        for _ in 0..2_000 {
+            let _ = tart.vm.send(&wire::ethernet(Mac::guest(9), MAC, IPV4, &datagram));
+        }
+        // A Tart that has closed its end of the control channel.
+        tart.control.shutdown(std::net::Shutdown::Both).expect("a channel can be closed");
+        // A host whose network goes down, and comes back.
+        tools::run("ip link set softnet0 down");
+        tools::run("ip link set softnet0 up");
+
+        wait::until("the gateway again", PATIENCE, || {
+            guest.ping(guest.gateway(), Duration::from_secs(1)).is_ok().then_some(())
+        })
+        .expect("softnet carries frames as before");
+        assert!(!tart.has_terminated_prematurely());
+        assert_eq!(tart.stop().code(), Some(0));
+    });
+}
+
+#[test]
+fn a_tart_that_vanishes_takes_softnet_along() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let mut tart = Tart::run(&bed.setuid, "");
+        drop(tart.boot());
+        let (placeholder, _) = UnixDatagram::pair().expect("a socket pair");
+        drop(std::mem::replace(&mut tart.vm, placeholder));
+        assert_eq!(tart.wait().code(), Some(0));
+    });
+}

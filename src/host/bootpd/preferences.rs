@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::time::Duration;
 
 use log::{debug, info};
-use objc2_core_foundation::{CFBoolean, CFDictionary, CFNumber, CFRetained, CFString, CFType};
+use objc2_core_foundation::{CFBoolean, CFDictionary, CFNumber, CFRetained, CFString, CFType, Type as _};
 use objc2_system_configuration::{SCError, SCErrorString, SCPreferences, kSCStatusPrefsBusy, kSCStatusStale};
 
 use super::{Change, DICTIONARY, Dictionary, FILE, IGNORE_CLIENT_ID, LEASE_TIME, TuneError, Value, merge};
@@ -35,7 +35,7 @@ pub fn tune(seconds: u32, wait: Wait<'_>) -> Result<(), TuneError> {
     };
     let wanted = write(&wanted);
     // SAFETY: a dictionary of texts, numbers, Booleans and what came from the same preferences is a property list.
-    if !unsafe { preferences.set_value(&key, &wanted) } {
+    if !unsafe { preferences.set_value(&key, wanted.as_opaque()) } {
         return Err(failed("changing"));
     }
     if !preferences.commit_changes() {
@@ -104,7 +104,7 @@ fn interpret(value: CFRetained<CFType>) -> Value<CFRetained<CFType>> {
     }
 }
 
-fn write(dictionary: &Dictionary<CFRetained<CFType>>) -> CFRetained<CFType> {
+fn write(dictionary: &Dictionary<CFRetained<CFType>>) -> CFRetained<CFDictionary<CFString, CFType>> {
     let (mut keys, mut values): (Vec<CFRetained<CFString>>, Vec<CFRetained<CFType>>) = Default::default();
     for (key, value) in dictionary {
         keys.push(CFString::from_str(key));
@@ -116,7 +116,7 @@ fn write(dictionary: &Dictionary<CFRetained<CFType>>) -> CFRetained<CFType> {
     }
     let keys: Vec<&CFString> = keys.iter().map(|key| &**key).collect();
     let values: Vec<&CFType> = values.iter().map(|value| &**value).collect();
-    CFDictionary::from_slices(&keys, &values).into()
+    CFDictionary::from_slices(&keys, &values)
 }
 
 /// What the system says of the last failed step (SCError(3)).

@@ -19,7 +19,7 @@
 mod facts;
 pub mod rights;
 mod status;
-#[cfg(test)]
+#[cfg(all(test, not(target_os = "macos")))]
 mod tests;
 mod wakeup;
 

@@ -5,5 +5,6 @@
 # see if root had started it.
 set -euo pipefail
 
-((EUID)) || exec "$@"
-exec sudo -E env -u SUDO_COMMAND -u SUDO_GID -u SUDO_UID -u SUDO_USER -u SUDO_HOME "PATH=$PATH" "$@"
+clean=(env -u SUDO_COMMAND -u SUDO_GID -u SUDO_UID -u SUDO_USER -u SUDO_HOME)
+((EUID)) || exec "${clean[@]}" "$@"
+exec sudo -E "${clean[@]}" "PATH=$PATH" "$@"

@@ -222,6 +222,8 @@ def main() -> None:
     wish = options.parse_args()
 
     lines = read(sys.stdin.buffer.read().decode("utf-8", "replace"))
+    # What script(1) adds of its own.
+    lines = [line for line in lines if not re.match("Script (started|done) on ", "".join(char for char, _ in line))]
     plain = ["".join(char for char, _ in line) for line in lines]
     first = next((i for i, line in enumerate(plain) if wish.first and re.search(wish.first, line)), 0)
     last = next((i for i, line in enumerate(plain) if wish.until and i >= first and re.search(wish.until, line)), len(plain))

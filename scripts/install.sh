@@ -23,21 +23,25 @@ if [[ -n ${DESTDIR:-} ]]; then
     as_root=()
     ((EUID == 0)) || owner=() # a package's build sets the owner itself
 fi
-"${as_root[@]}" mkdir -p "$dir"
-
 # Whoever can write to a directory above a setuid program can put another in its place.
 if [[ $setuid == 1 && -z ${DESTDIR:-} ]]; then
-    above=$(cd "$dir" && pwd -P)
+    above=$dir
+    while [[ ! -d $above ]]; do above=${above%/*}; done
+    above=$(cd "${above:-/}" && pwd -P)
     while :; do
         # shellcheck disable=SC2012  # stat's options differ between Linux and macOS, ls -ldn is the same
-        read -r perms _ uid _ < <(ls -ldn "$above")
+        read -r perms _ uid gid _ < <(ls -ldn "$above")
         [[ $uid == 0 && ${perms:8:1} != w ]] ||
             fail "$above may be changed by others than root: no place for a setuid program; choose another PREFIX"
+        [[ $gid == 0 || ${perms:5:1} != w ]] ||
+            printf 'install: WARNING: whoever is in group %s may replace what is in %s\n' "$gid" "$above" >&2
         [[ $above != / ]] || break
         above=${above%/*}
         above=${above:-/}
     done
 fi
+
+"${as_root[@]}" mkdir -p "$dir"
 
 # A new file under another name first: an open or running softnet is never half written, nor seen with a wrong mode.
 "${as_root[@]}" install ${owner[@]+"${owner[@]}"} -m "$mode" "$binary" "$dir/.softnet.new"

@@ -17,6 +17,8 @@ if ((EUID)); then
         sudo find . -xdev -user 0 -exec chown -h "$(id -u):$(id -g)" {} +
     }
     trap give_back EXIT
+else
+    unset SUDO_COMMAND SUDO_GID SUDO_UID SUDO_USER SUDO_HOME # what as-root.sh does
 fi
 
 # Benches are left out here: unoptimised they are slow and prove nothing. `make bench` runs them, and clippy compiles them.

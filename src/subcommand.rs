@@ -32,16 +32,21 @@ pub enum SubcommandError {
 /// # Errors
 /// What failed, and how to mend it.
 pub fn network(standing: Standing, action: NetworkAction) -> Result<(), SubcommandError> {
+    // A person waits at a terminal and ends this with Ctrl-C, like any command.
+    let mut wait = |duration| {
+        std::thread::sleep(duration);
+        Ok(())
+    };
     match action {
         NetworkAction::Status => {
             // An answer for anyone, read with nobody's rights but the caller's.
             if let Standing::Setuid { .. } = standing {
                 privilege::drop_to(Identity::choose(standing, None, None)?)?;
             }
-            print(&tap::status()?)
+            print(&tap::status(&mut wait)?)
         }
         NetworkAction::Down { force } if standing == Standing::Root => {
-            print(&tap::down(if force { Force::EvenIfInUse } else { Force::OnlyIfUnused })?)
+            print(&tap::down(if force { Force::Yes } else { Force::No }, &mut wait)?)
         }
         NetworkAction::Down { .. } => Err(SubcommandError::RootOnly),
     }

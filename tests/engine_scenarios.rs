@@ -1,5 +1,6 @@
 //! The engine's rules as scenarios in virtual time: each frame, its verdict, its reason, and that just its counter moved
 //! (`World` checks that for every frame).
+#![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
 
 mod engine_world;
 

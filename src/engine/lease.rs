@@ -6,7 +6,7 @@
 //!   the server's own clock cannot have started earlier, so the address is never ours longer than it is the server's.
 //! * A DHCPREQUEST for another address gives the held one up at once, before any reply: the server may move the client, and
 //!   the reply that tells so may be lost.
-//! * DHCPRELEASE and DHCPDECLINE give it up, and void what was asked before them (see [`super::transactions`]).
+//! * DHCPRELEASE and DHCPDECLINE give it up, and void what was asked before them (see `transactions.rs`).
 //! * A DHCPNAK ends it; time ends it. An infinite lease (0xffffffff, RFC 2131, section 3.3) is one of 136 years.
 //!
 //! The gateway's MAC is either pinned by the host, or that of the frame that brought the last grant.
@@ -86,7 +86,7 @@ const DNS_SERVERS: usize = 4;
 pub(super) struct Leases {
     network: Network,
     lease: Option<Lease>,
-    /// What the grant named, 0.0.0.0 in what is left over.
+    /// What the latest grant named, 0.0.0.0 in what is left over. Without a lease nobody asks for it.
     dns_servers: [Ipv4Addr; DNS_SERVERS],
     learned_gateway_mac: Option<EthernetAddress>,
     transactions: Transactions,
@@ -118,7 +118,7 @@ impl Leases {
         self.lease.is_some_and(|lease| lease.address == address)
     }
 
-    /// Whether the live lease came with `address` as a DNS server.
+    /// Whether the latest grant named `address` as a DNS server.
     #[inline]
     pub(super) fn is_dns_server(&self, address: Ipv4Addr) -> bool {
         !address.is_unspecified() && self.dns_servers.contains(&address)
@@ -202,7 +202,11 @@ impl Leases {
         // The answer to a DHCPINFORM has no `yiaddr` (RFC 2131, section 4.3.5), and one without teaches nothing.
         let grants = !message.yiaddr.is_unspecified();
         let parameters = self.transactions.find(message.xid, now, |ask| ask == Ask::Parameters);
-        let request = self.transactions.find(message.xid, now, Ask::is_request);
+        // The request for this very address first: a voided one for another does not use up its answer.
+        let request = self
+            .transactions
+            .find(message.xid, now, |ask| ask.is_request_for(message.yiaddr))
+            .or_else(|| self.transactions.find(message.xid, now, Ask::is_request));
         match (parameters, request) {
             (Some((index, _)), _) if !grants => self.transactions.close(index),
             (Some((index, _)), Some((later, _))) if index < later => self.transactions.close(index),
@@ -212,7 +216,7 @@ impl Leases {
                     return Err(DropReason::DhcpGrant);
                 }
                 self.transactions.close(index);
-                if transaction.ask == Ask::Voided {
+                if matches!(transaction.ask, Ask::Voided(_)) {
                     return Err(DropReason::DhcpNoTransaction);
                 }
                 let expires = after(transaction.opened, Duration::from_secs(seconds.into()));
@@ -242,7 +246,6 @@ impl Leases {
 
     fn end(&mut self, cause: LeaseEnd) {
         if let Some(lease) = self.lease.take() {
-            self.dns_servers = [Ipv4Addr::UNSPECIFIED; DNS_SERVERS];
             self.emit(Event::LeaseEnded { address: lease.address, cause });
         }
     }

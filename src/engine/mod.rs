@@ -33,6 +33,12 @@ pub use lease::{Event, Lease, LeaseEnd};
 pub use policy::{Entry, EntryError, EntryFault, MAX_ENTRIES, PolicyEntries, Target};
 pub use verdict::{Counters, Direction, DropReason, Traffic, Verdict};
 
+/// A MAC as people and programs write it, with colons (IEEE 802 writes hyphens, and so does `Display`).
+#[must_use]
+pub fn colons(mac: EthernetAddress) -> String {
+    mac.to_string().replace('-', ":")
+}
+
 /// What the guest may reach when no entry of the policy decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetType {

@@ -14,7 +14,8 @@ use std::net::Ipv4Addr;
 use super::budget::{BURST, REFILL_MICROS};
 use super::{Duration, Instant, after};
 
-/// How long a reply may take.
+/// How long a reply may take. It is taken for granted that none takes longer: one that did could be counted against a
+/// later request of the same id. The server is on this host and answers within milliseconds.
 const LIFE: Duration = Duration::from_secs(60);
 
 /// The most transactions that can be open: what the guest's budget allows within [`LIFE`], so that none is ever pushed out.
@@ -28,8 +29,8 @@ pub(super) enum Ask {
     Offer,
     /// DHCPREQUEST: this address; 0.0.0.0 if the message named none.
     Address(Ipv4Addr),
-    /// DHCPREQUEST whose answer no longer counts.
-    Voided,
+    /// DHCPREQUEST for this address, whose answer no longer counts.
+    Voided(Ipv4Addr),
     /// DHCPINFORM: parameters without an address.
     Parameters,
 }
@@ -37,7 +38,12 @@ pub(super) enum Ask {
 impl Ask {
     /// Whether a DHCPREQUEST asked it.
     pub(super) fn is_request(self) -> bool {
-        matches!(self, Ask::Address(_) | Ask::Voided)
+        matches!(self, Ask::Address(_) | Ask::Voided(_))
+    }
+
+    /// Whether a DHCPREQUEST asked it, for this address.
+    pub(super) fn is_request_for(self, wanted: Ipv4Addr) -> bool {
+        matches!(self, Ask::Address(address) | Ask::Voided(address) if address == wanted)
     }
 }
 
@@ -73,8 +79,10 @@ impl Transactions {
     /// Voids the requests whose address `gone` tells.
     pub(super) fn void(&mut self, gone: impl Fn(Ipv4Addr) -> bool) {
         for transaction in &mut self.open {
-            if matches!(transaction.ask, Ask::Address(address) if gone(address)) {
-                transaction.ask = Ask::Voided;
+            if let Ask::Address(address) = transaction.ask
+                && gone(address)
+            {
+                transaction.ask = Ask::Voided(address);
             }
         }
     }

@@ -39,13 +39,13 @@ pub struct LinkRequest {
     pub subnet: Option<Ipv4Net>,
 }
 
-/// The wait of the setup phase was ended: softnet was asked to end, or the guest's side is gone.
+/// The setup was asked to end: a signal came, or the guest is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("interrupted")]
+#[error("asked to end")]
 pub struct Interrupted;
 
-/// How [`open`] waits: for the given time, or until there is no reason to go on.
-pub type Wait<'a> = &'a mut dyn FnMut(Duration) -> Result<(), Interrupted>;
+/// How the setup waits: sleeps for about the duration, and says when the setup is to end instead.
+pub type Wait<'a> = dyn FnMut(Duration) -> Result<(), Interrupted> + 'a;
 
 /// Why a link could not be opened.
 #[cfg(target_os = "linux")]
@@ -68,7 +68,7 @@ pub fn root_needed() -> bool {
 /// # Errors
 /// What failed, on what, and how to mend it; or that `wait` was interrupted.
 #[cfg(target_os = "linux")]
-pub fn open(request: &LinkRequest, wait: Wait<'_>) -> Result<Box<dyn Host>, OpenError> {
+pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<Box<dyn Host>, OpenError> {
     Ok(Box::new(tap::open(request, wait)?))
 }
 
@@ -79,7 +79,7 @@ pub fn open(request: &LinkRequest, wait: Wait<'_>) -> Result<Box<dyn Host>, Open
 /// What failed, on what, and how to mend it; or that `wait` was interrupted. A lease time that could not be set is told
 /// and is no error: the guest has its network all the same.
 #[cfg(target_os = "macos")]
-pub fn open(request: &LinkRequest, wait: Wait<'_>) -> Result<Box<dyn Host>, OpenError> {
+pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<Box<dyn Host>, OpenError> {
     if nix::unistd::geteuid().is_root() {
         match bootpd::tune(request.lease_seconds, wait) {
             Ok(()) => {}

@@ -59,7 +59,7 @@ fn where_the_gateways_mac_is_pinned_no_other_may_reply() {
     let network = Network { gateway_mac: Some(EthernetAddress(GATEWAY_MAC)), ..config().network };
     let mut world = World::new(Config { network, isolation: Isolation::Open, ..config() });
     world.guest_dhcp(&Dhcp::request(1, LEASED)).unwrap();
-    let ack = Dhcp::ack(1, LEASED, 600).from_gateway();
+    let ack = Dhcp::ack(1, LEASED, 600).by_gateway();
     assert_eq!(world.host(&ack.frame(BROADCAST, NEIGHBOUR_MAC)), Err(DropReason::DhcpNotFromGateway));
     assert_untaught(world);
 }
@@ -72,7 +72,7 @@ fn where_it_is_not_the_last_grant_teaches_it() {
     assert_eq!(world.guest(&ping(GATEWAY_MAC)), Ok(()));
     assert_eq!(world.guest(&ping(other)), Err(DropReason::EthernetDestination));
     world.guest_dhcp(&Dhcp::renewal(2, LEASED)).unwrap();
-    assert_eq!(world.host(&Dhcp::ack(2, LEASED, 600).from_gateway().frame(BROADCAST, other)), Ok(()));
+    assert_eq!(world.host(&Dhcp::ack(2, LEASED, 600).by_gateway().frame(BROADCAST, other)), Ok(()));
     assert_eq!(world.guest(&ping(other)), Ok(()));
     assert_eq!(world.guest(&ping(GATEWAY_MAC)), Err(DropReason::EthernetDestination));
 }
@@ -135,12 +135,12 @@ fn a_reply_of_another_kind_or_shape_is_dropped() {
     {
         assert_eq!(world.host_dhcp(&good.clone().raw_options(raw)), Err(DropReason::DhcpMalformed));
     }
-    let mut longer = good.from_gateway();
+    let mut longer = good.by_gateway();
     longer.payload.push(0);
     assert_eq!(world.host(&longer.frame(BROADCAST, GATEWAY_MAC)), Err(DropReason::DhcpMalformed));
     let dns = Ip::udp(GATEWAY, LEASED, (67, 68), b"not DHCP at all");
     assert_eq!(world.host_ip(&dns), Err(DropReason::DhcpMalformed));
-    let group = good.from_gateway().frame([1, 0, 0x5e, 0, 0, 1], GATEWAY_MAC);
+    let group = good.by_gateway().frame([1, 0, 0x5e, 0, 0, 1], GATEWAY_MAC);
     assert_eq!(world.host(&group), Err(DropReason::EthernetDestination));
     assert_untaught(world);
 }
@@ -148,7 +148,7 @@ fn a_reply_of_another_kind_or_shape_is_dropped() {
 #[test]
 fn a_fragment_is_no_reply() {
     let mut world = asking();
-    let ack = Dhcp::ack(1, LEASED, 600).option(12, b"pad").from_gateway();
+    let ack = Dhcp::ack(1, LEASED, 600).option(12, b"pad").by_gateway();
     let padded = [ack.payload.clone(), vec![0; 8 - ack.payload.len() % 8]].concat();
     let first = Ip { more_fragments: true, payload: padded, ..ack.clone() };
     assert_eq!(world.host(&first.frame(BROADCAST, GATEWAY_MAC)), Err(DropReason::DhcpFragment));

@@ -162,6 +162,15 @@ fn two_requests_of_one_id_leave_the_guest_with_the_address_that_the_server_gave_
 }
 
 #[test]
+fn an_unanswered_request_for_another_address_does_not_use_up_an_answer() {
+    let mut world = World::new(config());
+    for _ in 0..3 {
+        world.guest_dhcp(&Dhcp::request(1, OTHER)).unwrap();
+    }
+    world.lease(LEASED, 600, 1);
+}
+
+#[test]
 fn a_refusal_of_any_request_ends_the_lease_even_if_the_request_was_voided() {
     let mut world = World::new(config());
     world.guest_dhcp(&Dhcp::request(1, OTHER)).unwrap();

@@ -89,10 +89,14 @@ fn neighbours_on_a_subnet_of_public_addresses_are_not_the_world() {
     let mut world = World::new(Config { network, ..config() });
     let lease = Ipv4Addr::new(5, 6, 7, 7);
     assert_eq!(world.guest_dhcp(&Dhcp::request(1, lease)), Ok(()));
-    let ack = Ip { source: network.gateway, ..Dhcp::ack(1, lease, 600).from_gateway() };
+    let ack = Dhcp::ack(1, lease, 600).option(6, &[5, 6, 7, 9]);
+    let ack = Ip { source: network.gateway, ..ack.by_gateway() };
     assert_eq!(world.host(&ack.frame(BROADCAST, GATEWAY_MAC)), Ok(()));
     assert_eq!(world.guest_ip(&Ip::ping(lease, Ipv4Addr::new(5, 6, 7, 8))), Err(DropReason::NotReachable));
     assert_eq!(world.guest_ip(&Ip::ping(lease, Ipv4Addr::new(5, 6, 8, 8))), Ok(()));
+    let dns_server = Ipv4Addr::new(5, 6, 7, 9);
+    assert_eq!(world.guest_ip(&Ip::ping(lease, dns_server)), Err(DropReason::NotReachable));
+    assert_eq!(world.guest_ip(&Ip::udp(lease, dns_server, (5000, 53), &[])), Ok(()));
 }
 
 #[test]

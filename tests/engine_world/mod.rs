@@ -130,7 +130,7 @@ impl World {
 
     /// A DHCP message of the gateway's, broadcast.
     pub fn host_dhcp(&mut self, message: &Dhcp) -> Judgement {
-        self.host(&message.from_gateway().frame(BROADCAST, GATEWAY_MAC))
+        self.host(&message.by_gateway().frame(BROADCAST, GATEWAY_MAC))
     }
 
     /// Whether a ping from `source` to the world passes.

@@ -327,7 +327,7 @@ impl Dhcp {
     }
 
     /// The datagram as the server sends it.
-    pub fn from_gateway(&self) -> Ip {
+    pub fn by_gateway(&self) -> Ip {
         Ip::udp(GATEWAY, ALL, (67, 68), &self.bytes())
     }
 }

@@ -113,10 +113,11 @@ impl Filter {
         if address == self.network.gateway {
             return true;
         }
+        // Where the link's own subnet is of public addresses, its hosts are neighbours all the same, not the world.
+        let is_world = is_global_unicast(address) && !self.network.subnet.contains(&address);
         match self.net_type {
             NetType::Host => false,
-            // Where the link's own subnet is of public addresses, its hosts are neighbours all the same, not the world.
-            NetType::Nat if is_global_unicast(address) => !self.network.subnet.contains(&address),
+            NetType::Nat if is_world => true,
             NetType::Nat => matches!(transport, Transport::Port(DNS_PORT)) && self.leases.is_dns_server(address),
         }
     }

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// What failed and how to do it by hand; or that `wait` was interrupted.
-pub fn tune(seconds: u32, wait: Wait<'_>) -> Result<(), TuneError> {
+pub fn tune(seconds: u32, wait: &mut Wait<'_>) -> Result<(), TuneError> {
     let failed = |step| TuneError::Step { step, reason: last_error(), seconds };
     let name = CFString::from_static_str("softnet");
     let file = CFString::from_static_str(FILE);
@@ -60,7 +60,7 @@ impl Drop for Lock<'_> {
 
 /// Takes the lock; None if it cannot be had, for the reason in SCError(3). Does not block in the system, where nothing
 /// could interrupt it.
-fn lock<'a>(preferences: &'a SCPreferences, wait: Wait<'_>) -> Result<Option<Lock<'a>>, TuneError> {
+fn lock<'a>(preferences: &'a SCPreferences, wait: &mut Wait<'_>) -> Result<Option<Lock<'a>>, TuneError> {
     for _ in 0..TRIES {
         if preferences.lock(false) {
             return Ok(Some(Lock(preferences)));

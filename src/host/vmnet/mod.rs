@@ -120,7 +120,7 @@ pub struct VmnetHost {
 ///
 /// # Errors
 /// What vmnet says, in words, with what to look at; or that `wait` was interrupted.
-pub fn open(request: &LinkRequest, wait: Wait<'_>) -> Result<VmnetHost, Error> {
+pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<VmnetHost, Error> {
     open_by(Interface::new, request, wait)
 }
 
@@ -128,7 +128,7 @@ pub fn open(request: &LinkRequest, wait: Wait<'_>) -> Result<VmnetHost, Error> {
 fn open_by(
     start: impl FnOnce(Mode, Options) -> api::Result<Interface> + Send + 'static,
     request: &LinkRequest,
-    wait: Wait<'_>,
+    wait: &mut Wait<'_>,
 ) -> Result<VmnetHost, Error> {
     let mode = match request.net_type {
         NetType::Nat => Mode::Shared(mode::Shared::default()),

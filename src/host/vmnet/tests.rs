@@ -1,4 +1,5 @@
 //! The backend over a fake vmnet: alone, then with the whole relay and engine around it.
+#![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;

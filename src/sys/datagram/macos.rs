@@ -88,21 +88,21 @@ pub(super) struct System {
     calls: Option<Calls>,
 }
 
-/// Whether a failed call of ours says something of the datagrams, or of the call.
-enum Failure {
-    /// An error like any other.
-    OfTheSocket,
-    /// It may be that so many messages are too many: the first is tried alone.
-    OfTheNumber,
-    /// This kernel does not do it.
-    OfTheCall,
+/// What a failed call is to be blamed on.
+enum Blame {
+    /// The socket or its peer: an error like any other.
+    Socket,
+    /// The number of messages, maybe: the first is tried alone.
+    Number,
+    /// The call: this kernel does not do it.
+    Call,
 }
 
-fn failure(error: &io::Error, count: usize) -> Failure {
+fn blame(error: &io::Error, count: usize) -> Blame {
     match error.raw_os_error() {
-        Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL) => Failure::OfTheCall,
-        Some(libc::EMSGSIZE) if count > 1 => Failure::OfTheNumber,
-        _ => Failure::OfTheSocket,
+        Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL) => Blame::Call,
+        Some(libc::EMSGSIZE) if count > 1 => Blame::Number,
+        _ => Blame::Socket,
     }
 }
 
@@ -125,10 +125,10 @@ impl System {
             return Some(Ok(moved.min(count)));
         }
         let error = io::Error::last_os_error();
-        match failure(&error, count) {
-            Failure::OfTheSocket => Some(Err(error)),
-            Failure::OfTheNumber => None,
-            Failure::OfTheCall => {
+        match blame(&error, count) {
+            Blame::Socket => Some(Err(error)),
+            Blame::Number => None,
+            Blame::Call => {
                 self.calls = None;
                 None
             }

@@ -157,7 +157,10 @@ impl Interface {
             return Ok(());
         }
         let me = thread::current().id();
-        assert!(self.callbacks.iter().all(|callback| callback.thread().id() != me), "stopped in a callback: a deadlock");
+        assert!(
+            self.callbacks.iter().all(|callback| callback.thread().id() != me),
+            "stopped in a callback: a deadlock"
+        );
         self.finalized = true;
         let (hangs, error) = {
             let mut state = self.line.lock();

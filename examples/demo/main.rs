@@ -1,0 +1,114 @@
+//! `make demo`: softnet at work, in namespaces of its own, with the real binary.
+//!
+//! Every line is an attempt and what came of it. A guest is attacked on a plain bridge first, where the theft succeeds; then
+//! behind softnet. Whatever goes otherwise than it must is marked, and makes the exit code 1.
+
+mod acts;
+mod report;
+mod vm_act;
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use report::Report;
+use softnet_testbed::guest::vm;
+use softnet_testbed::isolate;
+
+/// The whole demo, the VM's boot included.
+const LIMIT: Duration = Duration::from_secs(115);
+
+const HELP: &str = "\
+Plays softnet's demo in network, mount and PID namespaces of its own.
+
+Usage: demo [--vm] [--softnet PATH]
+
+  --vm            boot a real VM under QEMU as the guest
+  --softnet PATH  the program to show [default: the one built beside this demo]
+  --color WHEN    always or never [default: always on a terminal, unless NO_COLOR is set]
+";
+
+/// What was typed.
+struct Arguments {
+    vm: bool,
+    softnet: PathBuf,
+    color: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            Report::new(false).raw(HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(problem) => return fail(&format!("{problem} (try --help)")),
+    };
+    if !arguments.softnet.is_file() {
+        return fail(&format!("{} is not there: cargo build --release", arguments.softnet.display()));
+    }
+    if isolate::is_inside() { play(&arguments) } else { enter(&arguments) }
+}
+
+/// Starts this program again, in namespaces of its own.
+fn enter(arguments: &Arguments) -> ExitCode {
+    if arguments.vm {
+        let _ = vm::image(Path::new(env!("CARGO_MANIFEST_DIR")));
+    }
+    let exe = match std::env::current_exe() {
+        Ok(exe) => exe,
+        Err(error) => return fail(&format!("this program cannot be found: {error}")),
+    };
+    let mut command = isolate::command(&exe, LIMIT);
+    command.arg("--softnet").arg(&arguments.softnet);
+    command.args(["--color", if arguments.color { "always" } else { "never" }]);
+    if arguments.vm {
+        command.arg("--vm");
+    }
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(status) if status.code() == Some(1) => ExitCode::FAILURE,
+        Ok(status) if status.code() == Some(137) => fail(&format!("it did not end within {} s", LIMIT.as_secs())),
+        Ok(status) => fail(&format!("it ended with {status}")),
+        Err(error) => fail(&format!("namespaces cannot be made: {error}")),
+    }
+}
+
+/// The demo itself.
+fn play(arguments: &Arguments) -> ExitCode {
+    let mut report = Report::new(arguments.color);
+    acts::without_softnet(&mut report);
+    let bed = acts::host(&arguments.softnet);
+    if arguments.vm {
+        vm_act::a_real_vm(&mut report, &bed, Path::new(env!("CARGO_MANIFEST_DIR")));
+    } else {
+        acts::with_softnet(&mut report, &bed);
+        acts::policy(&mut report, &bed);
+    }
+    report.finish()
+}
+
+fn parse() -> Result<Option<Arguments>, String> {
+    let beside = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut softnet = beside.ancestors().nth(2).unwrap_or(Path::new(".")).join("softnet");
+    let mut color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut vm = false;
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--vm" => vm = true,
+            "--softnet" => softnet = words.next().ok_or("--softnet: the program's path is missing")?.into(),
+            "--color" => color = words.next().as_deref() == Some("always"),
+            "-h" | "--help" => return Ok(None),
+            other => return Err(format!("{other}: no such option")),
+        }
+    }
+    let softnet = softnet.canonicalize().unwrap_or(softnet);
+    Ok(Some(Arguments { vm, softnet, color }))
+}
+
+fn fail(problem: &str) -> ExitCode {
+    eprintln!("demo: {problem}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,91 @@
+//! The guest's port: a TAP device on a bridge, gone with its descriptor.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use std::{fs, io};
+
+use netlink_packet_route::link::InfoBridgePort;
+
+use super::bridge::Bridge;
+use super::netlink::{Link, Netlink};
+use super::{Error, random_mac, sysctl};
+use crate::engine::{EthernetAddress, Isolation};
+use crate::host::Wait;
+use crate::sys::tun;
+
+/// The kernel numbers it.
+const PATTERN: &str = "softnet-%d";
+const PASSING_PAUSE: Duration = Duration::from_millis(1);
+const PASSING_TRIES: u32 = 300;
+
+/// A TAP device.
+#[derive(Debug)]
+pub(super) struct Tap {
+    pub(super) descriptor: OwnedFd,
+    pub(super) name: String,
+}
+
+/// Makes the guest's port on a bridge; frames pass when this returns.
+///
+/// The port is a part of the bridge and isolated before it is up, so that no frame passes it otherwise. The bridge is
+/// told where the guest's MAC is instead of learning it: no other port can claim it, and no frame for an unknown MAC is
+/// flooded to the guest. A bridge gets its carrier with its first port, and until the kernel has seen to that, a little
+/// later, it drops what it should send: the answer to the guest's first DISCOVER, when nobody waits for it.
+pub(super) fn attach(
+    netlink: &mut Netlink,
+    bridge: &Bridge,
+    guest: EthernetAddress,
+    isolation: Isolation,
+    wait: &mut Wait<'_>,
+) -> Result<Tap, Error> {
+    let (descriptor, name) = tun::create_tap(PATTERN).map_err(creation_error)?;
+    let what = || format!("attach {name} to {}", bridge.name);
+    let failed = |error| Error::os(what())(error);
+    let not_found = || failed(io::Error::from(io::ErrorKind::NotFound));
+    let index = netlink.link(&name).map_err(failed)?.ok_or_else(not_found)?.index;
+
+    sysctl::disable_ipv6(&name)?;
+    netlink.set_mac(index, port_mac(guest).map_err(failed)?).map_err(failed)?;
+    netlink.set_mtu(index, bridge.mtu).map_err(failed)?;
+    netlink.set_master(index, bridge.index).map_err(failed)?;
+    let options = vec![
+        InfoBridgePort::Isolated(isolation == Isolation::Isolated),
+        InfoBridgePort::Learning(false),
+        InfoBridgePort::UnicastFlood(false),
+    ];
+    netlink.set_port(index, options).map_err(failed)?;
+    netlink.pin(index, guest).map_err(failed)?;
+    netlink.set_up(index).map_err(failed)?;
+
+    for _ in 0..PASSING_TRIES {
+        let mut link = |index| netlink.link_by_index(index).map_err(failed)?.ok_or_else(not_found);
+        let (port, itself): (Link, Link) = (link(index)?, link(bridge.index)?);
+        if port.forwarding && port.running && itself.running {
+            return Ok(Tap { descriptor, name });
+        }
+        wait(PASSING_PAUSE)?;
+    }
+    // Only a bridge that is not ours runs a spanning tree; its delay passes, and the guest asks for its address again.
+    log::warn!("{} does not pass frames of {name} yet: its spanning tree may hold them back", bridge.name);
+    Ok(Tap { descriptor, name })
+}
+
+/// So high that no bridge without a MAC of its own takes it, which is that of the lowest port.
+fn port_mac(guest: EthernetAddress) -> io::Result<EthernetAddress> {
+    loop {
+        let mac = random_mac(0xfe)?;
+        if mac != guest {
+            return Ok(mac);
+        }
+    }
+}
+
+fn creation_error(source: io::Error) -> Error {
+    let what = "create a TAP device with /dev/net/tun".to_owned();
+    let module_is_missing = matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO));
+    if module_is_missing || fs::metadata("/dev/net/tun").is_err() {
+        Error::KernelModule { what, module: "tun", source }
+    } else {
+        Error::Os { what, source }
+    }
+}

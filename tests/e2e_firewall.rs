@@ -1,0 +1,113 @@
+//! What softnet's firewall on the host holds back, beyond the filter of each guest.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use softnet_testbed::internet::{UPLINK, WEB};
+use softnet_testbed::isolate::in_own_network;
+use softnet_testbed::testbed::{LinuxTestbed, Testbed};
+use softnet_testbed::wait::{PATIENCE, SILENCE};
+use softnet_testbed::wire::Mac;
+use softnet_testbed::{servers, tools};
+
+const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
+const MAC: Mac = Mac::guest(1);
+
+#[test]
+fn a_guest_reaches_the_host_by_its_gateway_address_alone() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let public = Ipv4Addr::new(93, 184, 217, 5);
+        let inner = Ipv4Addr::new(172, 30, 0, 1);
+        tools::add_interface("more");
+        for address in [public, inner] {
+            tools::run(&format!("ip addr add {address}/32 dev more"));
+        }
+        servers::http(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)));
+        // The filter lets all of these pass; they are addresses of the host's own.
+        let (softnet, mut guest) = bed.guest(MAC, &format!("--allow {inner},{UPLINK}"));
+        for own in [public, inner, UPLINK] {
+            servers::fetch(own, PATIENCE).expect("the host serves itself");
+            guest.http_get(own, SILENCE).expect_err("another address of the host must not answer");
+        }
+        let gateway = guest.gateway();
+        guest.http_get(gateway, PATIENCE).expect("the gateway's own address answers");
+        guest.http_get(WEB, PATIENCE).expect("the Internet answers");
+        softnet.stop();
+    });
+}
+
+#[test]
+fn guests_of_the_two_bridges_do_not_meet() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (first, mut nat) = bed.guest(Mac::guest(1), "");
+        let (second, mut host) = bed.guest(Mac::guest(2), "--vm-net-type host");
+        let (nat_address, nat_gateway) = (nat.address(), nat.gateway());
+        let (host_address, host_gateway) = (host.address(), host.lease().server);
+        first.stop();
+        second.stop();
+        // Both allow the other's network, so that only the firewall stands between.
+        let (first, again) = bed.guest(Mac::guest(1), &format!("--allow {host_gateway}/24"));
+        assert_eq!(again.address(), nat_address);
+        nat = again;
+        let (second, again) = bed.guest(Mac::guest(2), &format!("--vm-net-type host --allow {nat_gateway}/24"));
+        assert_eq!(again.address(), host_address);
+        host = again;
+        let lease = host.lease().clone();
+        host.configure(softnet_testbed::guest::Lease { router: Some(host_gateway), ..lease });
+        nat.ping(host_gateway, SILENCE).expect_err("the other bridge's address must not answer");
+        host.ping(nat_gateway, SILENCE).expect_err("the other bridge's address must not answer");
+        host.ping(nat_address, SILENCE).expect_err("the other bridge's guest must not answer");
+        host.ping(WEB, SILENCE).expect_err("nothing behind the host");
+        nat.flush();
+        first.stop();
+        second.stop();
+    });
+}
+
+#[test]
+fn a_host_of_the_lan_with_a_route_does_not_reach_a_guest() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, mut guest) = bed.guest(MAC, "");
+        let address = guest.address();
+        let lan = &bed.internet.netns;
+        let [a, b, c, _] = address.octets();
+        lan.run(&format!("ip route add {a}.{b}.{c}.0/24 via {UPLINK}"));
+        lan.run(&format!("ping -c 1 -W 2 {UPLINK}"));
+        guest.forget_seen();
+        let mut ping = lan.command(&format!("ping -c 3 -i 0.2 -W 1 {address}")).spawn().expect("ping starts");
+        let status = guest.serve("the end of the ping", PATIENCE, || ping.try_wait().expect("a child can be asked"));
+        assert!(!status.expect("it ends").success(), "a host of the LAN reached the guest");
+        // The control: the host itself does, and the guest answers.
+        let mut ping = tools::command(&format!("ping -c 1 -W 5 {address}")).spawn().expect("ping starts");
+        let status = guest.serve("the end of the ping", PATIENCE, || ping.try_wait().expect("a child can be asked"));
+        assert!(status.expect("it ends").success(), "the host reaches its guest");
+        softnet.stop();
+    });
+}
+
+#[test]
+fn the_rest_of_the_host_is_left_as_it_was() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        tools::run("nft add table inet mine");
+        tools::run("nft add chain inet mine input { type filter hook input priority 0 ; policy accept ; }");
+        let before = (
+            tools::run("nft list table inet mine"),
+            tools::run("ip addr show uplink"),
+            tools::run("ip route show default"),
+        );
+        let (softnet, _guest) = bed.guest(MAC, "");
+        let tables = tools::run("nft list tables");
+        let others = tables.lines().filter(|line| !line.contains("softnet")).collect::<Vec<_>>();
+        assert_eq!(others, ["table inet mine"], "{tables}");
+        let after = (
+            tools::run("nft list table inet mine"),
+            tools::run("ip addr show uplink"),
+            tools::run("ip route show default"),
+        );
+        assert_eq!(before, after);
+        softnet.stop();
+    });
+}

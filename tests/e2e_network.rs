@@ -1,0 +1,248 @@
+//! The host's network: made by the first softnet, adopted by the next, repaired when it is half there, and taken down.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use softnet_testbed::guest::PortableGuest;
+use softnet_testbed::internet::{METADATA, PRIVATE};
+use softnet_testbed::isolate::in_own_network;
+use softnet_testbed::plain::PlainBridge;
+use softnet_testbed::softnet::{self, Caller, Launch};
+use softnet_testbed::testbed::{LinuxTestbed, Testbed};
+use softnet_testbed::tools;
+use softnet_testbed::wait::{self, PATIENCE, SILENCE};
+use softnet_testbed::wire::Mac;
+
+const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
+const MAC: Mac = Mac::guest(1);
+
+/// Runs `softnet network ACTION` as root: whether it succeeded, and what it printed and said.
+fn network(action: &str) -> (bool, String) {
+    let mut command = softnet::command(Path::new(SOFTNET), Caller::Root);
+    let output = tools::output(command.arg("network").args(action.split_ascii_whitespace()));
+    (output.status.success(), tools::text(&output))
+}
+
+/// The process identifiers of every program `name`.
+fn processes(name: &str) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let named =
+        entries.filter(|entry| fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == name));
+    named.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn bridge_mac(bridge: &str) -> String {
+    let line = tools::run(&format!("ip -o link show {bridge}"));
+    line.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a MAC").to_owned()
+}
+
+#[test]
+fn the_bridge_is_as_it_should_be() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (first, guest) = bed.guest(MAC, "");
+        let mac = bridge_mac("softnet0");
+        let (second, _other) = bed.guest(Mac::guest(2), "");
+        assert_eq!(bridge_mac("softnet0"), mac, "the gateway's MAC stays as guests come");
+        let details = tools::run("ip -o -d link show softnet0");
+        assert!(details.contains("stp_state 0") && details.contains("mcast_snooping 0"), "{details}");
+        assert_eq!(tools::run("ip -6 addr show dev softnet0"), "", "no IPv6 on the bridge");
+        let ports = tools::run("ip -o -d link show master softnet0");
+        assert_eq!(ports.lines().count(), 2, "{ports}");
+        assert!(ports.lines().all(|port| port.contains("isolated on")), "{ports}");
+        first.stop();
+        let ports = tools::run("ip -o link show master softnet0");
+        assert_eq!(ports.lines().count(), 1, "a port goes with its softnet: {ports}");
+        second.stop();
+        assert_eq!(bridge_mac("softnet0"), mac, "the gateway's MAC stays as guests go");
+        drop(guest);
+    });
+}
+
+#[test]
+fn the_next_start_adopts_the_network_and_gives_the_same_address() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, guest) = bed.guest(MAC, "");
+        let (address, mac, server) = (guest.address(), bridge_mac("softnet0"), processes("dnsmasq"));
+        softnet.stop();
+        assert_eq!(processes("dnsmasq"), server, "the DHCP server outlives the softnet that started it");
+        assert_eq!(server.len(), 1);
+        let (softnet, guest) = bed.guest(MAC, "");
+        assert_eq!(guest.address(), address);
+        assert_eq!((bridge_mac("softnet0"), processes("dnsmasq")), (mac, server), "nothing is made anew");
+        softnet.stop();
+    });
+}
+
+#[test]
+fn what_an_administrator_left_half_done_is_repaired() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, _guest) = bed.guest(MAC, "");
+        softnet.stop();
+        let damages = [
+            "pkill -KILL -x dnsmasq",
+            "ip link set softnet0 down",
+            "ip addr flush dev softnet0",
+            "nft delete table ip softnet",
+            "ip link del softnet0",
+            "rm -rf /run/softnet",
+        ];
+        for damage in damages {
+            let damage = match damage {
+                "pkill -KILL -x dnsmasq" => format!("kill -KILL {}", processes("dnsmasq")[0]),
+                "nft delete table ip softnet" => {
+                    let tables = tools::run("nft list tables");
+                    format!(
+                        "nft delete {}",
+                        tables.lines().find(|line| line.contains("softnet")).expect("softnet's table")
+                    )
+                }
+                other => other.to_owned(),
+            };
+            let mut command = match damage.strip_prefix("kill -KILL ") {
+                Some(process) => tools::command(&format!("busybox kill -KILL {process}")),
+                None => tools::command(&damage),
+            };
+            tools::finish(&mut command);
+            let (softnet, mut guest) = bed.guest(MAC, "");
+            eprintln!("repaired: {damage}");
+            guest.http_get(bed.facts().web, PATIENCE).unwrap_or_else(|error| panic!("after {damage}: {error}"));
+            guest.http_get(PRIVATE, Duration::from_millis(300)).expect_err("closed is closed after a repair");
+            softnet.stop();
+        }
+        assert_eq!(processes("dnsmasq").len(), 1, "one DHCP server is left");
+    });
+}
+
+#[test]
+fn killed_at_any_moment_of_the_setup_it_leaves_what_the_next_start_repairs() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        // How long a whole setup takes here, from nothing.
+        let (softnet, _guest) = bed.guest(MAC, "");
+        softnet.stop();
+        let (down, text) = network("down");
+        assert!(down, "{text}");
+        // From early to late, finer than any step; every other time from nothing.
+        for round in 0..16u64 {
+            let (softnet, socket) = bed.launch(MAC).spawn();
+            std::thread::sleep(Duration::from_millis(3 + round * 11)); // the moment of the kill
+            softnet.signal(Signal::SIGKILL);
+            assert!(!softnet.wait_end(PATIENCE).status.success(), "killed");
+            drop(socket);
+            if round % 4 == 3 {
+                let (softnet, mut guest) = bed.guest(MAC, "");
+                guest.http_get(bed.facts().web, PATIENCE).unwrap_or_else(|error| panic!("round {round}: {error}"));
+                softnet.stop();
+                assert_eq!(processes("dnsmasq").len(), 1, "round {round}: one DHCP server");
+                let (down, text) = network("down");
+                assert!(down, "round {round}: {text}");
+            }
+        }
+        assert_eq!(tools::run("ip -o link show type bridge"), "", "nothing is left");
+        assert!(processes("dnsmasq").is_empty(), "nothing is left");
+    });
+}
+
+#[test]
+fn down_removes_everything_but_not_under_a_guest() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, mut guest) = bed.guest(MAC, "");
+        let (host_softnet, _host_guest) = bed.guest(Mac::guest(2), "--vm-net-type host");
+        let (status, text) = network("status");
+        assert!(status, "{text}");
+        for word in ["softnet0", "softnet1", &guest.gateway().to_string(), &MAC.to_string()] {
+            assert!(text.contains(word), "{word} is to be told: {text}");
+        }
+        let (down, text) = network("down");
+        assert!(!down && text.contains("--force"), "{text}");
+        guest.flush();
+        softnet.stop();
+        host_softnet.stop();
+        let (down, text) = network("down");
+        assert!(down, "{text}");
+        assert_eq!(tools::run("ip -o link show type bridge"), "");
+        assert!(!tools::run("nft list tables").contains("softnet"));
+        wait::until("the end of the DHCP servers", PATIENCE, || processes("dnsmasq").is_empty().then_some(()))
+            .expect("gone");
+        assert!(network("down").0, "what is down may be taken down again");
+        assert!(network("status").0, "and asked about");
+        // What was taken down comes up again.
+        let (softnet, _guest) = bed.guest(MAC, "");
+        // With force, the guest loses its network, and softnet says so and ends.
+        let (down, text) = network("down --force");
+        assert!(down, "{text}");
+        let ended = softnet.wait_end(PATIENCE);
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
+    });
+}
+
+#[test]
+fn anyone_may_ask_for_the_status() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, _guest) = bed.guest(MAC, "");
+        let output = tools::output(softnet::command(&bed.setuid, Caller::User).args(["network", "status"]));
+        assert!(output.status.success(), "{}", tools::text(&output));
+        assert!(tools::text(&output).contains("softnet0"), "{}", tools::text(&output));
+        softnet.stop();
+    });
+}
+
+#[test]
+fn the_subnet_avoids_what_the_host_has() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET).as_root();
+        tools::add_interface("lan");
+        tools::run("ip addr add 192.168.64.77/24 dev lan");
+        tools::run("ip route add 192.168.65.128/25 via 10.99.0.1");
+        let (softnet, mut guest) = bed.guest(MAC, "");
+        assert_eq!(guest.gateway(), Ipv4Addr::new(192, 168, 66, 1));
+        guest.flush();
+        softnet.stop();
+    });
+}
+
+#[test]
+fn root_may_name_the_subnet_and_a_taken_one_is_refused() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET).as_root();
+        let ended = bed.launch(MAC).with("--subnet 10.99.0.0/24").spawn().0.wait_end(PATIENCE);
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
+        assert!(ended.said.contains("--subnet") && ended.said.contains("10.99.0.0/24"), "{}", ended.said);
+        assert_eq!(tools::run("ip -o link show type bridge"), "", "nothing is left behind");
+        let (softnet, guest) = bed.guest(MAC, "--subnet 172.29.7.0/24");
+        assert_eq!(guest.gateway(), Ipv4Addr::new(172, 29, 7, 1));
+        assert_eq!(guest.address().octets()[..3], [172, 29, 7]);
+        softnet.stop();
+    });
+}
+
+#[test]
+fn a_bridge_of_somebody_elses_is_used_as_it_is() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET).as_root();
+        let gateway = Ipv4Addr::new(192, 168, 200, 1);
+        let mut bridge = PlainBridge::new("virbr7", gateway);
+        let (neighbour_socket, _pump) = bridge.attach();
+        let mut neighbour = PortableGuest::new(neighbour_socket, Mac::guest(7));
+        neighbour.dhcp(PATIENCE).expect("a plain lease");
+        let (softnet, socket) = Launch::new(Path::new(SOFTNET), MAC).with("--bridge virbr7").start();
+        let mut guest = PortableGuest::new(socket, MAC);
+        let lease = guest.dhcp(PATIENCE).expect("a lease of the bridge's own server");
+        assert_eq!((lease.seconds, lease.router), (Some(700), Some(gateway)), "the bridge's own DHCP server answers");
+        guest.flush();
+        guest.ping(METADATA, SILENCE).expect_err("the filter is the same");
+        assert_eq!(tools::run("ip -o link show type bridge").lines().count(), 1, "nothing else is provisioned");
+        assert!(!tools::run("nft list tables").contains("softnet"), "nothing else is provisioned");
+        softnet.stop();
+        assert_eq!(processes("dnsmasq").len(), 1, "the bridge's own server is left alone");
+        drop(bed);
+    });
+}

@@ -1,0 +1,75 @@
+//! A whole virtual machine under QEMU, on the socket that softnet's users give it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use softnet_testbed::guest::vm::{self, LIMIT, Vm};
+use softnet_testbed::internet::Internet;
+use softnet_testbed::isolate::{in_own_network_within, is_inside};
+use softnet_testbed::plain::PlainBridge;
+use softnet_testbed::sniffer::Sniffer;
+use softnet_testbed::testbed::{LinuxTestbed, Testbed};
+use softnet_testbed::wire::{self, Arp, Mac};
+
+const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const MAC: Mac = Mac::guest(9);
+/// The MAC that the VM takes when it tries another one.
+const OTHER_MAC: Mac = Mac([2, 0, 0, 0x66, 0x66, 0x66]);
+
+/// The kernel and initramfs; fetched outside of the namespaces, where there is a network.
+fn image() -> std::path::PathBuf {
+    let root = Path::new(ROOT);
+    if is_inside() { root.join("target/vm") } else { vm::image(root) }
+}
+
+fn expect(results: &BTreeMap<String, String>, expected: &[(&str, &str)]) {
+    for (what, outcome) in expected {
+        assert_eq!(results.get(*what).map(String::as_str), Some(*outcome), "{what}, among {results:#?}");
+    }
+}
+
+#[test]
+fn on_a_plain_bridge_a_vm_speaks_as_whomever_it_likes() {
+    let image = image();
+    in_own_network_within(LIMIT + Duration::from_secs(20), || {
+        let world = Internet::new();
+        let mut bridge = PlainBridge::new("plain0", Ipv4Addr::new(192, 168, 200, 1));
+        let (socket, _pump) = bridge.attach();
+        let mut witness = Sniffer::on(bridge.name());
+        let results = Vm::boot(&image, socket, MAC, &world.facts()).results();
+        expect(&results, &[("lease", "700"), ("gateway", "answered"), ("own-mac-again", "answered")]);
+        expect(&results, &[("other-address", "answered"), ("other-mac", "answered")]);
+        let claims = witness.count(|frame| {
+            Arp::read(frame).is_some_and(|arp| arp.sender_ip == bridge.gateway() && arp.sender_mac == MAC)
+        });
+        assert!(claims > 0, "the VM's claim of the gateway's address must pass without softnet");
+    });
+}
+
+#[test]
+fn a_vm_gets_its_lease_and_a_page_and_fails_to_spoof() {
+    let image = image();
+    in_own_network_within(LIMIT + Duration::from_secs(20), || {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, socket) = bed.launch(MAC).start();
+        let mut witness = Sniffer::on("softnet0");
+        let results = Vm::boot(&image, socket, MAC, bed.facts()).results();
+        let page = format!("server {}", bed.facts().web);
+        let name = bed.facts().name.1.to_string();
+        expect(&results, &[("lease", "600"), ("gateway", "answered"), ("page", &page), ("dns", &name)]);
+        expect(&results, &[("private", "unreachable"), ("metadata", "unreachable")]);
+        expect(&results, &[("other-address", "silent"), ("arp-claim", "sent"), ("after-claim", "answered")]);
+        expect(&results, &[("other-mac", "silent"), ("own-mac-again", "answered")]);
+        let address: Ipv4Addr = results["dhcp"].parse().expect("an address");
+        let spoofed = witness.count(|frame| {
+            let from_guest = wire::source(frame) == Some(MAC);
+            let claims = |arp: Arp| ![address, Ipv4Addr::UNSPECIFIED].contains(&arp.sender_ip) || arp.sender_mac != MAC;
+            wire::source(frame) == Some(OTHER_MAC) || (from_guest && Arp::read(frame).is_some_and(claims))
+        });
+        assert_eq!(spoofed, 0, "no spoofed frame of the VM's reaches the bridge");
+        softnet.stop();
+    });
+}

@@ -1,0 +1,17 @@
+//! What holds of the engine whatever comes: no panic, no address but the guest's own, the policy as a naive model reads it,
+//! and a lease that the server knows of.
+#![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
+
+mod engine_world;
+
+#[path = "engine_properties/any_frame.rs"]
+mod any_frame;
+#[path = "engine_properties/lease_walk.rs"]
+mod lease_walk;
+#[path = "engine_properties/policy_model.rs"]
+mod policy_model;
+
+/// So many cases, and no files of failures in the source tree: a failure becomes a scenario.
+fn without_files(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+}

@@ -1,0 +1,177 @@
+//! The table of places in the design, enforced on the source: what each folder may name and what it must not.
+#![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// All Rust files under a place of `src`, which may be a file itself, or not exist yet.
+fn sources(place: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut waiting = vec![root.join(place)];
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") && path.exists() {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The lines of code: comments, and the tests at the end of a file, left out.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+    text[..end]
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
+        .filter(|(_, line)| !line.trim().is_empty())
+}
+
+/// Whether `line` names `word`, not as a part of a longer name.
+fn names(line: &str, word: &str) -> bool {
+    let is_of_name = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !before.is_some_and(is_of_name) && (word.ends_with([':', '!', '(', '<']) || !after.is_some_and(is_of_name))
+    })
+}
+
+fn offences(place: &str, forbidden: &[&str]) -> Vec<String> {
+    let mut offences = Vec::new();
+    for (path, text) in sources(place) {
+        for (number, line) in code(&text) {
+            for word in forbidden.iter().filter(|word| names(line, word)) {
+                offences.push(format!("{}:{number}: {word}", path.display()));
+            }
+        }
+    }
+    offences
+}
+
+/// What makes code impure: the system, time, threads, logs, output, other crates that have them, platforms.
+const IMPURE: &[&str] = &[
+    "unsafe",
+    "libc",
+    "nix",
+    "signal_hook",
+    "log::",
+    "env_logger",
+    "anyhow",
+    "clap",
+    "std::fs",
+    "std::env",
+    "std::io",
+    "std::os",
+    "std::process",
+    "std::time",
+    "std::thread",
+    "std::sync",
+    "std::net::TcpStream",
+    "std::net::TcpListener",
+    "std::net::UdpSocket",
+    "SystemTime",
+    "Instant::now(",
+    "TcpStream",
+    "UdpSocket",
+    "println!",
+    "print!",
+    "eprintln!",
+    "eprint!",
+    "dbg!",
+    "todo!",
+    "unimplemented!",
+    "target_os",
+    "cfg(unix)",
+    "extern",
+    "static mut",
+    "thread_local!",
+];
+
+#[test]
+fn the_engine_and_the_control_session_are_pure() {
+    assert!(sources("engine").len() > 10, "the engine is where this test looks");
+    for place in ["engine", "control"] {
+        assert_eq!(offences(place, IMPURE), [""; 0]);
+    }
+}
+
+#[test]
+fn every_file_of_the_engine_and_the_control_session_forbids_unsafe_code() {
+    for place in ["engine", "control"] {
+        for (path, text) in sources(place) {
+            assert!(text.lines().any(|line| line == "#![forbid(unsafe_code)]"), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_engine_does_not_panic_on_purpose() {
+    assert_eq!(
+        offences("engine", &["unwrap()", "expect(", "panic!", "unreachable!", "assert!(", "assert_eq!("])
+            .iter()
+            .filter(|offence| !offence.contains("transactions.rs"))
+            .collect::<Vec<_>>(),
+        [""; 0],
+        "transactions.rs has one, at compile time"
+    );
+}
+
+#[test]
+fn the_engine_knows_no_other_part_of_softnet() {
+    let others = [
+        "crate::host",
+        "crate::sys",
+        "crate::relay",
+        "crate::cli",
+        "crate::setup",
+        "crate::privilege",
+        "crate::control",
+    ];
+    assert_eq!(offences("engine", &others), [""; 0]);
+}
+
+#[test]
+fn the_relay_does_not_read_frames_nor_do_what_needs_root() {
+    assert_eq!(
+        offences("relay.rs", &["unsafe", "smoltcp", "std::fs", "std::process", "crate::cli", "crate::setup"]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn the_host_and_sys_do_not_look_inside_frames_and_do_not_know_the_policy() {
+    for place in ["host", "sys", "sandbox"] {
+        assert_eq!(offences(place, &["smoltcp", "PolicyEntries", "Verdict", "DropReason", "Engine"]), [""; 0]);
+    }
+}
+
+#[test]
+fn the_command_line_makes_no_system_calls() {
+    assert_eq!(offences("cli.rs", &["unsafe", "libc", "nix", "std::fs", "std::env", "std::process"]), [""; 0]);
+}
+
+#[test]
+fn unsafe_code_is_where_the_design_has_it() {
+    for (path, text) in sources("") {
+        let place = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+        if ["host", "sys", "sandbox"].iter().any(|allowed| place.starts_with(allowed)) {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            assert!(!names(line, "unsafe"), "{}:{number}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_reader_of_sources_sees_names_and_not_parts_of_them() {
+    assert!(names("use std::fs;", "std::fs") && names("unsafe { x }", "unsafe") && names("log::info!()", "log::"));
+    assert!(!names("forbid(unsafe_code)", "unsafe") && !names("catalog::x", "log::") && !names("phoenix", "nix"));
+    let text = "a\n// unsafe\nb // unsafe\n#[cfg(test)]\nunsafe";
+    assert_eq!(code(text).map(|(number, line)| (number, line.trim())).collect::<Vec<_>>(), [(1, "a"), (3, "b")]);
+}

@@ -1,0 +1,98 @@
+//! A whole virtual machine under QEMU, without any acceleration: a Debian kernel and busybox, made by `scripts/vm-image.sh`.
+//!
+//! Inside, `scripts/vm-init.sh` uses the network well and badly, and tells each outcome on the serial console.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use crate::testbed::Facts;
+use crate::wait;
+use crate::wire::Mac;
+use crate::{isolate, tools};
+
+/// How long the VM may take for all of it, boot included, on a busy machine without virtualization.
+pub const LIMIT: Duration = Duration::from_secs(150);
+
+/// Builds the VM's kernel and initramfs in `root`'s target directory, or finds them there. Needs the network of the machine, and
+/// so is to be called outside of [`isolate`].
+///
+/// # Panics
+/// When the script fails; it says why.
+#[must_use]
+pub fn image(root: &Path) -> PathBuf {
+    let folder = root.join("target/vm");
+    let mut script = tools::command("sh");
+    tools::finish(script.arg(root.join("scripts/vm-image.sh")).arg(&folder).stderr(Stdio::inherit()));
+    folder
+}
+
+/// A VM that runs.
+#[derive(Debug)]
+pub struct Vm {
+    qemu: Child,
+    console: PathBuf,
+}
+
+impl Vm {
+    /// Boots `image` with the frame socket `socket` as its network card `mac`.
+    ///
+    /// # Panics
+    /// When QEMU cannot be started.
+    #[must_use]
+    pub fn boot(image: &Path, socket: UnixDatagram, mac: Mac, facts: &Facts) -> Self {
+        let console = Path::new(isolate::SCRATCH).join("console");
+        let Facts { web, name, private, metadata, .. } = facts;
+        let targets =
+            format!("softnet.web={web} softnet.name={} softnet.private={private} softnet.metadata={metadata}", name.0);
+        // The machine's own sleep states and clocks cost seconds of boot under emulation.
+        let kernel = format!("console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off {targets}");
+        let mut command =
+            tools::command("qemu-system-x86_64 -accel tcg -machine pc -m 192 -nodefaults -no-user-config");
+        command.args(["-display", "none", "-no-reboot"]);
+        command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(image.join("initramfs.gz"));
+        command.args(["-append", &kernel, "-serial", &format!("file:{}", console.display())]);
+        command.args(["-netdev", "dgram,id=net,local.type=fd,local.str=0"]);
+        command.args(["-device", &format!("virtio-net-pci,netdev=net,romfile=,mac={mac}")]);
+        let errors =
+            fs::File::create(Path::new(isolate::SCRATCH).join("qemu-errors")).expect("a file for errors is made");
+        let qemu =
+            command.stdin(OwnedFd::from(socket)).stdout(Stdio::null()).stderr(errors).spawn().expect("QEMU starts");
+        Vm { qemu, console }
+    }
+
+    /// Waits until it powers off, and returns what it found: `RESULT <what> <outcome>`.
+    ///
+    /// # Panics
+    /// When it does not within [`LIMIT`]; the console is printed.
+    #[must_use]
+    pub fn results(mut self) -> BTreeMap<String, String> {
+        let ended = wait::until("the end of the VM", LIMIT, || self.qemu.try_wait().expect("a child can be asked"));
+        let console = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
+        let results = read_results(&console);
+        if ended.is_err() || !results.contains_key("done") {
+            let errors = fs::read_to_string(Path::new(isolate::SCRATCH).join("qemu-errors")).unwrap_or_default();
+            panic!("the VM did not come to its end ({ended:?}); QEMU said: {errors}\nits console:\n{console}");
+        }
+        results
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+fn read_results(console: &str) -> BTreeMap<String, String> {
+    let lines = console.lines().filter_map(|line| line.trim_end().strip_prefix("RESULT "));
+    lines
+        .filter_map(|line| line.split_once(' '))
+        .map(|(what, outcome)| (what.to_owned(), outcome.trim().to_owned()))
+        .collect()
+}

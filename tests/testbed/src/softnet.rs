@@ -1,0 +1,277 @@
+//! The real softnet, started as Tart starts it: the frame socket is its standard input.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::binary::CALLER;
+use crate::wait::{self, PATIENCE, Timeout};
+use crate::wire::Mac;
+use crate::{sys, tools};
+
+/// Who starts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Real root, as under sudo.
+    Root,
+    /// A user without any right; the program must be a setuid copy.
+    User,
+}
+
+/// How to start softnet.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    program: PathBuf,
+    caller: Caller,
+    mac: Mac,
+    options: Vec<String>,
+}
+
+impl Launch {
+    /// `program` for the guest `mac`, as root.
+    #[must_use]
+    pub fn new(program: &Path, mac: Mac) -> Self {
+        Launch { program: program.to_owned(), caller: Caller::Root, mac, options: Vec::new() }
+    }
+
+    /// Started by `caller`.
+    #[must_use]
+    pub fn by(mut self, caller: Caller) -> Self {
+        self.caller = caller;
+        self
+    }
+
+    /// With more options, split at blanks.
+    #[must_use]
+    pub fn with(mut self, options: &str) -> Self {
+        self.options.extend(options.split_ascii_whitespace().map(str::to_owned));
+        self
+    }
+
+    /// Starts it, without waiting for anything, and returns the guest's end of its frame socket.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn(&self) -> (Softnet, UnixDatagram) {
+        let (guest, other) = sys::frame_sockets();
+        (self.spawn_on(OwnedFd::from(other).into()), guest)
+    }
+
+    /// Starts it with `input` as its standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn_on(&self, input: Stdio) -> Softnet {
+        let mut command = command(&self.program, self.caller);
+        command.args(["--vm-fd", "0", "--vm-mac-address", &self.mac.to_string()]).args(&self.options);
+        Softnet::spawn(command.stdin(input))
+    }
+
+    /// Starts it and waits until it is ready for the guest.
+    ///
+    /// # Panics
+    /// When it does not get there; its own words are printed.
+    #[must_use]
+    pub fn start(&self) -> (Softnet, UnixDatagram) {
+        let (mut softnet, guest) = self.spawn();
+        softnet.wait_ready();
+        (softnet, guest)
+    }
+}
+
+/// A command that runs `program` as `caller`, with a log that says when it is ready.
+#[must_use]
+pub fn command(program: &Path, caller: Caller) -> Command {
+    let mut command = match caller {
+        Caller::Root => Command::new(program),
+        Caller::User => {
+            let id = CALLER.to_string();
+            let mut command = Command::new(tools::find("setpriv").expect("setpriv is installed"));
+            command.args(["--reuid", &id, "--regid", &id, "--clear-groups"]).arg(program);
+            command
+        }
+    };
+    command.env("RUST_LOG", "softnet=info").stdin(Stdio::null());
+    command
+}
+
+/// A running softnet. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Softnet {
+    child: Child,
+    said: Arc<Mutex<String>>,
+    printed: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// How softnet ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// How long it took from when the wait began.
+    pub after: Duration,
+    /// What it had said on standard error.
+    pub said: String,
+    /// What it had printed on standard output.
+    pub printed: Vec<u8>,
+}
+
+impl Softnet {
+    /// Starts `command`, taking both outputs.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+        let (said, printed) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(Vec::new())));
+        let stderr = BufReader::new(child.stderr.take().expect("standard error is a pipe"));
+        let mut stdout = child.stdout.take().expect("standard output is a pipe");
+        let (lines, bytes) = (Arc::clone(&said), Arc::clone(&printed));
+        let readers = vec![
+            std::thread::spawn(move || {
+                for line in stderr.lines().map_while(Result::ok) {
+                    let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                    lines.push_str(&line);
+                    lines.push('\n');
+                }
+            }),
+            std::thread::spawn(move || {
+                let mut buffer = Vec::new();
+                let _ = stdout.read_to_end(&mut buffer);
+                *bytes.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
+            }),
+        ];
+        Softnet { child, said, printed, readers }
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it said on standard error so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it ends before, or does not say so in time.
+    pub fn wait_ready(&mut self) {
+        if let Err(error) = self.wait_said("ready") {
+            panic!("softnet does not get ready: {error}\n{}", self.said());
+        }
+    }
+
+    /// Waits for a whole `word` on standard error.
+    ///
+    /// # Errors
+    /// It ended without, or did not say it in time.
+    ///
+    /// # Panics
+    /// When the process cannot be asked.
+    pub fn wait_said(&mut self, word: &str) -> Result<(), Timeout> {
+        let what = format!("the word {word:?} of softnet's");
+        wait::until(&what, PATIENCE, || {
+            let ended = self.child.try_wait().expect("a child can be asked").is_some();
+            match self.has_said(word) {
+                true => Some(Ok(())),
+                // What it said last may still be on its way through the pipe, but not for long.
+                false if ended => {
+                    Some(wait::until(&what, Duration::from_millis(300), || self.has_said(word).then_some(())))
+                }
+                false => None,
+            }
+        })?
+    }
+
+    fn has_said(&self, word: &str) -> bool {
+        self.said().split(|letter: char| !letter.is_alphanumeric()).any(|said| said == word)
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Panics
+    /// When the process cannot be asked.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_none()
+    }
+
+    /// Sends `signal` to it.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end within `limit`.
+    #[must_use]
+    pub fn wait_end(mut self, limit: Duration) -> Ended {
+        let start = Instant::now();
+        let ended = wait::until("the end of softnet", limit, || self.child.try_wait().expect("a child can be asked"));
+        let status = ended.unwrap_or_else(|error| panic!("{error}"));
+        let after = start.elapsed();
+        for reader in self.readers.drain(..) {
+            // A daemon that softnet left behind must not hold its outputs: this would then never return.
+            wait::until("the end of softnet's outputs", Duration::from_secs(2), || reader.is_finished().then_some(()))
+                .unwrap_or_else(|error| panic!("{error}: something that softnet started holds them open"));
+        }
+        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ended { status, after, said: self.said(), printed }
+    }
+
+    /// Asks it to end as Tart does, and checks that it does so in order.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn stop(self) {
+        self.signal(Signal::SIGINT);
+        let ended = self.wait_end(PATIENCE);
+        assert!(ended.status.success(), "softnet ended with {}: {}", ended.status, ended.said);
+    }
+
+    /// A line of its `/proc/PID/status`, without the name.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn status(&self, field: &str) -> String {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("softnet runs");
+        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {field} in /proc/PID/status"))
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+impl Drop for Softnet {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- what softnet (process {}) said:\n{}---", self.child.id(), self.said());
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The harness's only `unsafe`: a TAP device, a packet socket, a socket pair as Tart makes it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
+
+nix::ioctl_write_int!(
+    /// Makes the opened /dev/net/tun the device that an `ifreq` describes.
+    tunsetiff,
+    b'T',
+    202
+);
+
+/// The guest's end and softnet's end of a frame socket, with the buffers that Tart gives them.
+///
+/// # Panics
+/// When the kernel refuses.
+#[must_use]
+pub fn frame_sockets() -> (UnixDatagram, UnixDatagram) {
+    let (guest, softnet) = UnixDatagram::pair().expect("a socket pair is made");
+    for end in [&guest, &softnet] {
+        setsockopt(end, sockopt::RcvBuf, &(4 << 20)).expect("the receive buffer is set");
+        setsockopt(end, sockopt::SndBuf, &(1 << 20)).expect("the send buffer is set");
+    }
+    (guest, softnet)
+}
+
+/// Creates the TAP device `name` in the calling thread's network namespace; it is gone when the file is closed.
+///
+/// # Panics
+/// When the kernel refuses.
+#[must_use]
+pub fn tap(name: &str) -> File {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open("/dev/net/tun")
+        .expect("/dev/net/tun is there and may be opened");
+    // SAFETY: ifreq is plain data, for which all zeroes are valid.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    assert!(name.len() < request.ifr_name.len(), "the interface name {name} is too long");
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the kernel reads one ifreq from the pointer, which outlives the call.
+    unsafe { tunsetiff(file.as_raw_fd(), (&raw const request) as u64) }.expect("a TAP device is created");
+    file
+}
+
+/// A socket that sees every frame of interface `index`, those that the host only passes on included.
+///
+/// # Panics
+/// When the kernel refuses.
+#[must_use]
+pub fn packet_socket(index: u32) -> OwnedFd {
+    let every_type = (libc::ETH_P_ALL as u16).to_be();
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: a system call without pointers; the descriptor is checked before it is owned.
+    let raw = unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(every_type)) };
+    assert!(raw >= 0, "a packet socket is made: {}", io::Error::last_os_error());
+    // SAFETY: a fresh descriptor that nothing else owns.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: plain data, for which all zeroes are valid.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = every_type;
+    address.sll_ifindex = index.cast_signed();
+    let length = mem::size_of_val(&address) as libc::socklen_t;
+    // SAFETY: pointer and length describe `address`, which outlives the call.
+    let bound = unsafe { libc::bind(raw, (&raw const address).cast(), length) };
+    assert_eq!(bound, 0, "a packet socket is bound: {}", io::Error::last_os_error());
+    // SAFETY: plain data, for which all zeroes are valid.
+    let mut member: libc::packet_mreq = unsafe { mem::zeroed() };
+    member.mr_ifindex = index.cast_signed();
+    member.mr_type = libc::PACKET_MR_PROMISC as u16;
+    let length = mem::size_of_val(&member) as libc::socklen_t;
+    let option = libc::PACKET_ADD_MEMBERSHIP;
+    // SAFETY: pointer and length describe `member`, which outlives the call.
+    let joined = unsafe { libc::setsockopt(raw, libc::SOL_PACKET, option, (&raw const member).cast(), length) };
+    assert_eq!(joined, 0, "a packet socket sees all frames: {}", io::Error::last_os_error());
+    socket
+}
+
+/// Waits until one of `files` is readable or `limit` is over.
+pub fn wait_readable(files: &[&dyn AsFd], limit: Duration) {
+    let mut polled: Vec<_> = files.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)).collect();
+    // Rounded up, or the last millisecond would be spent turning.
+    let timeout = PollTimeout::try_from(limit + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+    // An interruption is like a readable file: the caller looks and comes back.
+    let _ = poll(&mut polled, timeout);
+}

@@ -8,6 +8,7 @@ use softnet::engine::{EthernetAddress, Isolation, NetType};
 use softnet::host::tap::{self, Error, TapHost};
 use softnet::host::{Host, Interrupted, LinkRequest};
 use softnet::sys::batch::Batch;
+use softnet_testbed::state::processes;
 use softnet_testbed::tools;
 use softnet_testbed::wait::{self, PATIENCE};
 use softnet_testbed::wire::{self, Mac};
@@ -77,8 +78,8 @@ pub(crate) fn assert_contains(text: &str, parts: &[&str]) {
 /// As before the first start: no link but `lo`, no firewall, no state, no process.
 #[track_caller]
 pub(crate) fn assert_nothing_is_left() {
-    let left = tools::sh("ip -o link | wc -l; nft list ruleset; ls -A /run; pgrep -c dnsmasq || true");
-    assert_eq!(left, "1\ntestbed\n0\n");
+    assert_eq!(tools::sh("ip -o link | wc -l; nft list ruleset; ls -A /run"), "1\ntestbed\n");
+    assert!(processes("dnsmasq").is_empty());
 }
 
 /// All frames that have come.

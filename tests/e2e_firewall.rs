@@ -119,21 +119,13 @@ fn the_rest_of_the_host_is_left_as_it_was() {
         let bed = LinuxTestbed::new(SOFTNET);
         tools::run("nft add table inet mine");
         tools::run("nft add chain inet mine input { type filter hook input priority 0 ; policy accept ; }");
-        let before = (
-            tools::run("nft list table inet mine"),
-            tools::run("ip addr show uplink"),
-            tools::run("ip route show default"),
-        );
+        let facts = || ["nft list table inet mine", "ip addr show uplink", "ip route show default"].map(tools::run);
+        let before = facts();
         let (softnet, _guest) = bed.guest(MAC, "");
         let tables = tools::run("nft list tables");
         let others = tables.lines().filter(|line| !line.contains("softnet")).collect::<Vec<_>>();
         assert_eq!(others, ["table inet mine"], "{tables}");
-        let after = (
-            tools::run("nft list table inet mine"),
-            tools::run("ip addr show uplink"),
-            tools::run("ip route show default"),
-        );
-        assert_eq!(before, after);
+        assert_eq!(facts(), before);
         softnet.stop();
     });
 }

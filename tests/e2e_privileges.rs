@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::process::Command;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use softnet_testbed::binary::{self, CALLER};
@@ -165,18 +164,9 @@ fn nobody_looks_into_the_process_that_was_root() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         let (softnet, _guest) = bed.guest(MAC, "");
-        let id = CALLER.to_string();
-        let mut look = Command::new(tools::find("setpriv").expect("setpriv is installed"));
-        look.args([
-            "--reuid",
-            &id,
-            "--regid",
-            &id,
-            "--clear-groups",
-            "cat",
-            &format!("/proc/{}/environ", softnet.pid()),
-        ]);
-        assert!(!tools::output(&mut look).status.success(), "the caller may not read the process's memory");
+        let mut look = softnet::command(Path::new("cat"), Caller::User);
+        look.arg(format!("/proc/{}/environ", softnet.pid()));
+        assert!(!tools::succeeds(&mut look), "the caller may not read the process's memory");
         softnet.stop();
     });
 }

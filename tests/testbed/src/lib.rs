@@ -27,6 +27,7 @@ pub mod scenarios;
 pub mod servers;
 pub mod sniffer;
 pub mod softnet;
+pub mod state;
 pub mod sys;
 pub mod testbed;
 pub mod tools;

@@ -114,6 +114,21 @@ fn the_dns_server_answers_nobody_but_guests() {
 }
 
 #[test]
+fn no_connection_tracking_helper_is_assigned() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, _guest) = bed.guest(MAC, "");
+        // What a payload can open, a helper of connection tracking opens; none is assigned to anything of the guests'.
+        let table = tools::run("nft list table inet softnet");
+        assert!(table.contains("masquerade") && !table.contains("helper"), "{table}");
+        for line in table.lines().filter(|line| line.contains("dnat") || line.contains("redirect to")) {
+            panic!("a way in: {line}");
+        }
+        softnet.stop();
+    });
+}
+
+#[test]
 fn the_rest_of_the_host_is_left_as_it_was() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);

@@ -51,6 +51,21 @@ fn the_bridge_is_as_it_should_be() {
 }
 
 #[test]
+fn a_guests_port_has_no_ipv6_and_no_offload_header_and_does_not_outlive_it() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, _guest) = bed.guest(MAC, "");
+        assert_eq!(tools::run("ip -6 addr show dev softnet-0"), "", "no IPv6 on the port");
+        let details = tools::run("ip -o -d link show dev softnet-0");
+        for part in ["type tap", "pi off", "vnet_hdr off", "persist off"] {
+            assert!(details.contains(part), "{part}: {details}");
+        }
+        softnet.stop();
+        assert!(!tools::run("ip -o link show").contains("softnet-0"), "it goes with its softnet");
+    });
+}
+
+#[test]
 fn the_next_start_adopts_the_network_and_gives_the_same_address() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);

@@ -66,6 +66,7 @@ pub fn run(line: &str) -> String {
 }
 
 /// Makes a network interface that leads nowhere, up, in the calling thread's network namespace.
+#[cfg(target_os = "linux")]
 pub fn add_interface(name: &str) {
     run(&format!("ip link add {name} type veth peer name {name}-far"));
     for end in [name, &format!("{name}-far")] {

@@ -1,4 +1,5 @@
 //! What softnet's firewall on the host holds back, beyond the filter of each guest.
+#![cfg(target_os = "linux")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -1,4 +1,5 @@
 //! Several guests on one host, and what passes between them: nothing.
+#![cfg(target_os = "linux")]
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,5 @@
 //! The host's network: made by the first softnet, adopted by the next, repaired when it is half there, and taken down.
+#![cfg(target_os = "linux")]
 
 use std::net::Ipv4Addr;
 use std::path::Path;

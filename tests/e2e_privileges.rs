@@ -1,4 +1,5 @@
 //! What is left of root once softnet serves its guest, and who may become whom.
+#![cfg(target_os = "linux")]
 
 use std::ffi::CString;
 use std::fs::{self, Permissions};

@@ -138,6 +138,16 @@ pub fn spoofs(me: Party, gateway: Party, victim: Party, private: Ipv4Addr, publi
     list.into_iter().map(|(name, frame)| Spoof { name, frame }).collect()
 }
 
+/// Those of [`spoofs`] that are honest but for where they go: with `--allow 0.0.0.0/0`, they may go there.
+pub const ONLY_MISDIRECTED: &[&str] = &[
+    "UDP to everyone",
+    "multicast DNS",
+    "a private network",
+    "the metadata service",
+    "a public address by the victim's MAC",
+    "a neighbour",
+];
+
 /// "I am the router of this link", in IPv6, to every node.
 fn router_advertisement() -> Vec<u8> {
     let mut bytes = vec![0x60, 0, 0, 0, 0, 16, 58, 255];

@@ -82,6 +82,7 @@ pub fn succeeds(command: &mut Command) -> bool {
 }
 
 /// Makes a network interface that leads nowhere, up, in the calling thread's network namespace.
+#[cfg(target_os = "linux")]
 pub fn add_interface(name: &str) {
     run(&format!("ip link add {name} type veth peer name {name}-far"));
     for end in [name, &format!("{name}-far")] {

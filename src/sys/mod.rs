@@ -6,6 +6,7 @@
 //! * [`ids`]: who this process is to the kernel, on each system.
 //! * [`inherited`]: descriptors that another program gave us, checked before they are used.
 //! * [`datagram`]: frames to and from the guest's socket, many a system call.
+//! * [`limits`]: resource limits that are not the caller's.
 //! * [`peer`]: whether the guest's end of the socket is still there.
 //! * [`pidfd`]: signals to a process that is no child of ours.
 //! * [`process`]: what of this process the caller must not decide.
@@ -19,6 +20,8 @@ pub mod command;
 pub mod datagram;
 pub mod ids;
 pub mod inherited;
+#[cfg(target_os = "linux")]
+pub mod limits;
 pub mod peer;
 #[cfg(target_os = "linux")]
 pub mod pidfd;

@@ -11,9 +11,13 @@ const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// Signals that a caller may have set to be ignored or blocked before it started us, with consequences for us: a child
 /// that cannot be waited for, a wait that cannot be ended.
-const RESET: [Signal; 8] = [
+const RESET: [Signal; 12] = [
     Signal::SIGCHLD,
     Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGXCPU,
+    Signal::SIGXFSZ,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
     Signal::SIGQUIT,

@@ -12,6 +12,7 @@
 //! * [`process`]: what of this process the caller must not decide.
 //! * [`signals`]: the signals that end softnet, as a descriptor.
 //! * [`tun`]: TAP devices.
+//! * [`watchdog`]: an end for this process, should it not get on.
 
 pub mod batch;
 pub mod clock;
@@ -29,3 +30,5 @@ pub mod process;
 pub mod signals;
 #[cfg(target_os = "linux")]
 pub mod tun;
+#[cfg(target_os = "linux")]
+pub mod watchdog;

@@ -11,6 +11,7 @@
 //! * [`pidfd`]: signals to a process that is no child of ours.
 //! * [`process`]: what of this process the caller must not decide.
 //! * [`signals`]: the signals that end softnet, as a descriptor.
+//! * [`stderr`]: messages that nobody waits for.
 //! * [`tun`]: TAP devices.
 //! * [`watchdog`]: an end for this process, should it not get on.
 
@@ -28,6 +29,7 @@ pub mod peer;
 pub mod pidfd;
 pub mod process;
 pub mod signals;
+pub mod stderr;
 #[cfg(target_os = "linux")]
 pub mod tun;
 #[cfg(target_os = "linux")]

@@ -97,6 +97,42 @@ fn limits_of_the_callers_end_nothing_half_way() {
 }
 
 #[test]
+fn a_limit_that_cannot_be_raised_ends_it_in_order() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        for limit in ["--fsize=0", "--fsize=100", "--nofile=6", "--nofile=12", "--sigpending=0"] {
+            let (mut command, guest) = by_way_of(&format!("prlimit {limit}"), &bed, MAC);
+            let mut softnet = Softnet::spawn(&mut command);
+            // Where root has all its capabilities, it can.
+            if softnet.wait_said("ready").is_ok() {
+                softnet.stop();
+            } else {
+                let ended = softnet.wait_end(PATIENCE);
+                assert_eq!(ended.status.code(), Some(1), "{limit}: {}: {}", ended.status, ended.said);
+                assert!(ended.said.starts_with("softnet: "), "{limit}: {}", ended.said);
+            }
+            drop(guest);
+        }
+        let (softnet, _guest) = bed.guest(MAC, "");
+        softnet.stop();
+    });
+}
+
+#[test]
+fn a_signal_for_input_that_the_caller_asked_for_does_not_end_it() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (guest, other) = sys::frame_sockets();
+        let shared = other.try_clone().expect("a socket is shared");
+        let mut softnet = bed.launch(MAC).spawn_on(OwnedFd::from(other).into());
+        softnet.wait_ready();
+        sys::signal_input(&shared, softnet.pid());
+        PortableGuest::new(guest, MAC).dhcp(PATIENCE).expect("the guest is served");
+        assert!(softnet.is_alive(), "{}", softnet.said());
+    });
+}
+
+#[test]
 fn a_timer_of_the_callers_does_not_end_it() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);

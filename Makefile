@@ -9,7 +9,7 @@ VM ?= 0
 demo := target/release/examples/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench lint shellcheck docs install clean
+.PHONY: help demo test build macos bench lint shellcheck docs install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ vm_image = @if [ -x scripts/vm-image.sh ] && [ "$$(uname -s)" = Linux ]; then sc
 build: ## The release binary, target/release/softnet
 	scripts/setup.sh build
 	$(CARGO) build --release --locked
+
+macos: ## Type-check, lint and link for Macs, without a Mac (on a Mac: the universal binary)
+	scripts/macos.sh
 
 bench: ## The benchmarks
 	$(CARGO) bench --locked

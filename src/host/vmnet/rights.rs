@@ -2,6 +2,8 @@
 
 use std::env;
 
+use crate::privilege::escalate;
+
 /// Darwin 25 is macOS 26, from which on vmnet starts interfaces without root, by what its users report.
 const DARWIN_WITHOUT_ROOT: u32 = 25;
 
@@ -22,16 +24,8 @@ fn root_needed_by(release: &str) -> bool {
 
 /// Both ways to root, as commands to paste.
 pub(super) fn remedies() -> String {
-    let exe = env::current_exe().map_or_else(|_| "softnet".into(), |exe| exe.display().to_string());
-    remedies_for(&exe)
-}
-
-fn remedies_for(exe: &str) -> String {
-    format!(
-        "as an administrator, set the setuid bit: sudo chown root '{exe}' && sudo chmod u+s '{exe}'   or allow sudo: echo \
-         '%admin ALL=(root) NOPASSWD: {}' | sudo tee /etc/sudoers.d/softnet",
-        exe.replace(' ', "\\ ")
-    )
+    let exe = env::current_exe().unwrap_or_else(|_| "softnet".into());
+    escalate::remedies(&exe, "admin")
 }
 
 #[cfg(test)]
@@ -46,15 +40,5 @@ mod tests {
         for release in ["24.6.0", "23.1.0", "", "x", "-1.0", "99999999999999.0"] {
             assert!(root_needed_by(release), "{release}");
         }
-    }
-
-    #[test]
-    fn the_remedies_are_commands_to_paste() {
-        let remedies = remedies_for("/opt/soft net/bin/softnet");
-        assert!(
-            remedies
-                .contains("sudo chown root '/opt/soft net/bin/softnet' && sudo chmod u+s '/opt/soft net/bin/softnet'")
-        );
-        assert!(remedies.contains("NOPASSWD: /opt/soft\\ net/bin/softnet' | sudo tee /etc/sudoers.d/softnet"));
     }
 }

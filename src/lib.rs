@@ -18,7 +18,7 @@
 //! | [`relay`], [`lifeline`] | engine, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`setup`], [`privilege`] | root | read bytes of the guest |
-//! | [`subcommand`] | standard output | |
+//! | `subcommand` | standard output | |
 //! | everything else | standard error | standard output, which may be a control socket |
 
 #![deny(clippy::print_stdout)]
@@ -31,5 +31,6 @@ pub mod lifeline;
 pub mod privilege;
 pub mod relay;
 pub mod setup;
+#[cfg(target_os = "linux")]
 pub mod subcommand;
 pub mod sys;

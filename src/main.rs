@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use softnet::cli::{self, Cli, Command};
+use softnet::cli::{self, Cli};
 use softnet::setup::{self, Outcome};
+#[cfg(target_os = "linux")]
 use softnet::subcommand;
 
 /// A failure; 2 is a usage error.
@@ -48,11 +49,9 @@ fn run() -> anyhow::Result<()> {
             level => writeln!(out, "softnet: {}: {}", level.as_str().to_lowercase(), record.args()),
         })
         .init();
-    if let Some(command) = cli.command {
-        return match command {
-            #[cfg(target_os = "linux")]
-            Command::Network { action } => Ok(subcommand::network(standing, action)?),
-        };
+    #[cfg(target_os = "linux")]
+    if let Some(cli::Command::Network { action }) = cli.command {
+        return Ok(subcommand::network(standing, action)?);
     }
     let serve = cli.serve.context("neither a guest nor a subcommand was given")?;
     if serve.sudo_escalation_probing {

@@ -1,4 +1,5 @@
 //! softnet ends when it is told to or its guest is gone, in silence and under a flood, and by nothing else.
+#![cfg(target_os = "linux")]
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;

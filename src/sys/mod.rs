@@ -3,6 +3,7 @@
 //! * [`batch`]: frames in memory, allocated once.
 //! * [`clock`]: the clock that leases lapse by.
 //! * [`command`]: programs started with nothing of the caller's.
+//! * [`ids`]: who this process is to the kernel, on each system.
 //! * [`inherited`]: descriptors that another program gave us, checked before they are used.
 //! * [`datagram`]: frames to and from the guest's socket, many a system call.
 //! * [`peer`]: whether the guest's end of the socket is still there.
@@ -16,6 +17,7 @@ pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod command;
 pub mod datagram;
+pub mod ids;
 pub mod inherited;
 pub mod peer;
 #[cfg(target_os = "linux")]

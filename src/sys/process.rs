@@ -54,6 +54,25 @@ pub fn close_all_but(kept: RawFd) -> io::Result<()> {
     close(kept + 1, RawFd::MAX)
 }
 
+/// Closes all descriptors but 0, 1, 2 and `kept`: whatever else the caller left open is not for a root process to hold.
+///
+/// # Errors
+/// That /dev/fd (fd(4)), which lists them, cannot be read.
+#[cfg(target_os = "macos")]
+pub fn close_all_but(kept: RawFd) -> io::Result<()> {
+    // Not by counting up to a limit: the caller may have lowered the limit after opening them.
+    let mut open: Vec<RawFd> = Vec::new();
+    for entry in std::fs::read_dir("/dev/fd")? {
+        open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    for fd in open.into_iter().filter(|&fd| fd > 2 && fd != kept) {
+        // SAFETY: called before softnet itself has opened anything, so that no owned descriptor is among them. The one
+        // of the listing is closed by now: EBADF, and so it may be.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
 /// No other process may look into this one or take its memory, whatever its user; and no program that it might start
 /// gains rights (prctl(2): PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS).
 ///
@@ -65,4 +84,17 @@ pub fn seal() -> io::Result<()> {
     let results =
         unsafe { [libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0), libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)] };
     if results == [0, 0] { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// No other process may look into this one, whatever its user (ptrace(2): PT_DENY_ATTACH; a process that is being traced
+/// already ends here). Its memory goes into no core file: [`reset`] has seen to that.
+///
+/// # Errors
+/// Those of ptrace(2).
+#[cfg(target_os = "macos")]
+pub fn seal() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // SAFETY: the request takes no process, address or data.
+    let result = unsafe { libc::ptrace(libc::PT_DENY_ATTACH, 0, std::ptr::null_mut(), 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -28,6 +28,7 @@ pub mod cli;
 pub mod engine;
 pub mod host;
 pub mod lifeline;
+pub mod logging;
 pub mod privilege;
 pub mod relay;
 pub mod setup;

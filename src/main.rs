@@ -8,9 +8,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use softnet::cli::{self, Cli};
+use softnet::logging;
 use softnet::setup::{self, Outcome};
 #[cfg(target_os = "linux")]
 use softnet::subcommand;
+use softnet::sys::stderr::Stderr;
 
 /// A failure; 2 is a usage error.
 const FAILURE: u8 = 1;
@@ -19,8 +21,8 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Whoever reads standard error may be gone; the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "softnet: {error}");
+            // Whoever reads standard error may be gone or asleep; the exit code still tells.
+            let _ = Stderr::default().write_all(format!("softnet: {error}\n").as_bytes());
             let usage = error.downcast_ref::<Usage>().map(|usage| usage.code);
             ExitCode::from(usage.unwrap_or(FAILURE))
         }
@@ -41,14 +43,7 @@ fn run() -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Warn)
-        .parse_default_env()
-        .format(|out, record| match record.level() {
-            log::Level::Warn | log::Level::Info => writeln!(out, "softnet: {}", record.args()),
-            level => writeln!(out, "softnet: {}: {}", level.as_str().to_lowercase(), record.args()),
-        })
-        .init();
+    logging::start();
     #[cfg(target_os = "linux")]
     if let Some(cli::Command::Network { action }) = cli.command {
         return Ok(subcommand::network(standing, action)?);

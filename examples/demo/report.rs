@@ -69,7 +69,6 @@ impl Report {
     }
 
     /// Something that cannot be shown on this machine.
-    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "Linux shows everything"))]
     pub(crate) fn note(&mut self, tried: &str, why: &str) {
         self.unshown += 1;
         self.row(&self.paint("33", "-"), tried, &self.paint("33", &format!("cannot be shown here: {why}")));

@@ -109,13 +109,13 @@ fn diag_socket_beside(socket: BorrowedFd<'_>) -> io::Result<Socket> {
     // SAFETY: the kernel just made this descriptor for us.
     let namespace = unsafe { OwnedFd::from_raw_fd(raw) };
     thread::scope(|scope| {
-        let opener = scope.spawn(|| {
+        let opener = thread::Builder::new().spawn_scoped(scope, || {
             // SAFETY: setns(2) changes the namespace of this thread alone, which ends right after.
             if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
                 return Err(io::Error::last_os_error());
             }
             diag_socket()
-        });
+        })?;
         opener.join().unwrap_or_else(|_| Err(io::Error::other("the thread that opens sock_diag panicked")))
     })
 }

@@ -44,6 +44,7 @@ pub mod servers;
 pub mod shown;
 pub mod sniffer;
 pub mod softnet;
+#[cfg(target_os = "linux")]
 pub mod state;
 pub mod sys;
 pub mod testbed;

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -17,7 +18,7 @@ use crate::guest::PortableGuest;
 use crate::sniffer::Sniffer;
 use crate::softnet::Caller;
 use crate::testbed::{Facts, Testbed, link_of};
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, SILENCE};
 use crate::wire::Mac;
 use crate::{binary, isolate, servers, shown, sys, tools};
 
@@ -131,6 +132,11 @@ impl Testbed for MacTestbed {
 
     fn witness(&self, guest: &PortableGuest) -> Option<Sniffer> {
         nix::unistd::geteuid().is_root().then(|| Sniffer::on(&link_of(guest)))
+    }
+
+    fn host_reaches(&self, target: Ipv4Addr) -> io::Result<()> {
+        // Where nobody is, a Mac asks for long.
+        servers::fetch(target, SILENCE * 2).map(drop)
     }
 
     fn cannot_show(&self, what: &str, instead: &str) {

@@ -159,10 +159,15 @@ pub fn udp(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), payload: &[u8]
 /// A ping in IPv4, marked with `ident`.
 #[must_use]
 pub fn echo(source: Ipv4Addr, destination: Ipv4Addr, ident: u16) -> Vec<u8> {
-    let mut bytes = vec![8, 0, 0, 0];
-    bytes.extend(ident.to_be_bytes());
-    bytes.extend([0, 1]);
-    bytes.extend(b"softnet testbed");
+    let [a, b] = ident.to_be_bytes();
+    icmp(source, destination, (8, 0), &[&[a, b, 0, 1][..], b"softnet testbed"].concat())
+}
+
+/// An ICMP message of this type and code in IPv4; `rest` is what follows the checksum.
+#[must_use]
+pub fn icmp(source: Ipv4Addr, destination: Ipv4Addr, kind: (u8, u8), rest: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind.0, kind.1, 0, 0];
+    bytes.extend(rest);
     let sum = checksum(&[&bytes]);
     bytes[2..4].copy_from_slice(&sum.to_be_bytes());
     ipv4(source, destination, 1, &bytes)

@@ -5,6 +5,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 
 nix::ioctl_write_int!(
     /// Makes the opened /dev/net/tun the device that an `ifreq` describes.
@@ -12,6 +13,21 @@ nix::ioctl_write_int!(
     b'T',
     202
 );
+
+/// Has every datagram that comes to `socket`, by whatever descriptor, signal the process `to` with SIGIO.
+///
+/// # Panics
+/// When the kernel refuses.
+pub fn signal_input(socket: &UnixDatagram, to: u32) {
+    // SAFETY: system calls without pointers, on a descriptor that is open.
+    let results = unsafe {
+        [
+            libc::fcntl(socket.as_raw_fd(), libc::F_SETOWN, to.cast_signed()),
+            libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC),
+        ]
+    };
+    assert_eq!(results, [0, 0], "input is signalled: {}", io::Error::last_os_error());
+}
 
 /// Creates the TAP device `name` in the calling thread's network namespace; it is gone when the file is closed.
 ///

@@ -45,8 +45,8 @@ try:
         time.sleep(0.1)
 except KeyboardInterrupt:  # they got it too
     pass
+first = qemu if softnet.poll() is None else softnet
 if qemu.poll() is None:  # softnet has said why it cannot go on
     qemu.terminate()
-    qemu.wait()
-    sys.exit(softnet.wait() or 1)
-sys.exit(qemu.wait() or softnet.wait())
+codes = {process: process.wait() for process in (qemu, softnet)}
+sys.exit(codes[first] or codes[softnet])

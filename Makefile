@@ -9,30 +9,33 @@ VM ?= 0
 demo := target/release/examples/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench lint shellcheck docs install clean
+.PHONY: help demo test build macos bench lint shellcheck docs install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  VM=1 PREFIX=/usr/local DESTDIR= SETUID=1'
 
-demo: ## See softnet at work in namespaces of its own (VM=1: with a real VM under QEMU)
+demo: ## See softnet at work (Linux: in namespaces of its own, VM=1: with a real VM under QEMU)
 	scripts/setup.sh demo $(if $(filter 1,$(VM)),vm)
 	$(if $(filter 1,$(VM)),$(vm_image))
 	$(CARGO) build --release --locked --bin softnet --example demo
 	scripts/as-root.sh $(demo) $(if $(filter 1,$(VM)),--vm)
 
-test: ## Every test: unit, property, scenarios, end to end, real VM (asks for root)
+test: ## Every test: unit, property, scenarios, end to end, on Linux a real VM (asks for root)
 	scripts/setup.sh test
 	$(vm_image)
 	scripts/test.sh
 
-# The kernel and the file system of the test's VM, from Debian's packages; quick when they are there.
-vm_image = @if [ -x scripts/vm-image.sh ]; then scripts/vm-image.sh; fi
+# The kernel and the file system of the test's VM, from Debian's packages; quick when they are there. Not on a Mac.
+vm_image = @if [ -x scripts/vm-image.sh ] && [ "$$(uname -s)" = Linux ]; then scripts/vm-image.sh; fi
 
 build: ## The release binary, target/release/softnet
 	scripts/setup.sh build
 	$(CARGO) build --release --locked
+
+macos: ## Type-check, lint and link for Macs, without a Mac (on a Mac: the universal binary)
+	scripts/macos.sh
 
 bench: ## The benchmarks
 	$(CARGO) bench --locked

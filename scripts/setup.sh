@@ -4,7 +4,9 @@
 #     scripts/setup.sh build|demo|vm|test|ci...
 #
 # Debian and Ubuntu: by apt-get, as root or by way of sudo, after a line that says what and why. Elsewhere what is missing
-# is named and nothing is done. Says nothing and takes a blink when all is there.
+# is named and nothing is done. Says nothing and takes a blink when all is there; on a Mac, why sudo will be asked for.
+#
+# A Mac's bash is 3.2, and its tools are BSD's.
 set -euo pipefail
 
 readonly root=${BASH_SOURCE[0]%/*}/..
@@ -102,11 +104,30 @@ look() {
 
 # --- Checks that no package mends ------------------------------------------------------------------------------------
 
+# Sets `system`.
 check_system() {
-    [[ $(uname -s) == Linux ]] && return
-    problem "Linux: the demo and the end-to-end tests set up Linux networking, this is $(uname -s)" \
-        "use a Linux machine or VM; 'cargo test --lib' runs anywhere"
-    exit 1
+    system=$(uname -s)
+    case $system in
+        Linux) ;;
+        Darwin) [[ " $* " != *" vm "* ]] ||
+            problem "Linux: the VM of VM=1 is one under QEMU on Linux" \
+                "leave VM=1 out; a real VM on a Mac is 'tart run --net-softnet', see README.md" ;;
+        *)
+            problem "Linux or macOS: softnet runs on those, this is $system" "'cargo test --lib' runs anywhere"
+            exit 1
+            ;;
+    esac
+}
+
+# version_is_at_least HAVE WANTED: each up to three numbers with dots. Not every sort(1) has -V.
+version_is_at_least() {
+    local have wanted part
+    IFS=. read -r -a have <<<"$1"
+    IFS=. read -r -a wanted <<<"$2"
+    for part in 0 1 2; do
+        ((10#${have[part]:-0} == 10#${wanted[part]:-0})) || break
+    done
+    ((10#${have[part]:-0} >= 10#${wanted[part]:-0}))
 }
 
 check_rust() {
@@ -117,15 +138,15 @@ check_rust() {
         elif [[ -x ~/.cargo/bin/cargo ]]; then
             problem "cargo: it is not in your PATH" "'. ~/.cargo/env', or a new login"
         else
-            problem "cargo, or a toolchain for it" \
-                "rustup: https://rustup.rs, or 'apt-get install rustup' (Debian 13, Ubuntu 24.04), then 'rustup default stable'"
+            problem "cargo, or a toolchain for it" "rustup: https://rustup.rs, then 'rustup default stable'" \
+                "on Debian 13 and Ubuntu 24.04 also 'apt-get install rustup'; on a Mac also 'brew install rustup'"
         fi
         return
     fi
     have=${have#rustc }
     have=${have%%[ -]*}
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
-    if [[ $(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n 1) != "$wanted" ]]; then
+    if ! version_is_at_least "$have" "$wanted"; then
         problem "Rust $wanted or newer: $(command -v rustc) is $have" \
             "'rustup update stable', or install rustup in place of the distribution's: https://rustup.rs"
     fi
@@ -217,8 +238,7 @@ install_missing() {
 check_cargo_deny() {
     local tools=$root/target/tools version
     PATH=$PATH:$tools/bin
-    if version=$(cargo-deny --version 2>/dev/null) &&
-        [[ $(printf '%s\n0.18.0\n' "${version##* }" | sort -V | head -n 1) == 0.18.0 ]]; then
+    if version=$(cargo-deny --version 2>/dev/null) && version_is_at_least "${version##* }" 0.18.0; then
         return
     fi
     say "building cargo-deny into target/tools (checks licences and sources of dependencies): takes some minutes, once"
@@ -227,11 +247,33 @@ check_cargo_deny() {
     rm -f "$tools/.crates.toml" "$tools/.crates2.json"
 }
 
+# On a Mac nothing is installed: what softnet needs belongs to macOS, and the linker comes by Apple's own way.
+check_mac() {
+    # cc, without them, would open a window; xcode-select comes first, since xcrun may as well.
+    if ! xcode-select -p >/dev/null 2>&1 || ! xcrun --find ld >/dev/null 2>&1; then
+        problem "the Xcode command line tools: rustc links by them" "'xcode-select --install', and wait for it to end"
+    fi
+    case " $* " in
+        *" ci "*) problem "Linux: .ci/run is for Linux" "on a Mac: 'make test' and 'make lint', which is what .github/workflows/macos.yml does" ;;
+        *" demo "* | *" test "*) ;;
+        *) return 0 ;;
+    esac
+    check_root
+    ((${#as_root[@]})) || return 0
+    say "sudo will be asked for, and may ask for your password: only root sets the DHCP lease time of guests, may make the setuid"
+    say "copy of softnet that is tried, and may look at what passes between guests; before macOS 26 also to use vmnet at all"
+}
+
 # ---------------------------------------------------------------------------------------------------------------------
 
 (($#)) || usage
-check_system
+check_system "$@"
 check_rust
+if [[ $system == Darwin ]]; then
+    look "$@" # an unknown purpose is one here too
+    check_mac "$@"
+    exit "$problems"
+fi
 look "$@"
 check_root
 if ((${#missing[@]})); then

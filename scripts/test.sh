@@ -5,6 +5,9 @@
 #     scripts/test.sh --test NAME [FILTER]   one file, one test
 #
 # The tests need root, the build does not: cargo runs as whoever called this, and the test programs as root.
+#
+# On a Mac, those that use vmnet take turns on the machine's one; what cannot be shown there is listed at the end. With
+# SOFTNET_TESTBED_OWN_MAC=1, for a Mac that belongs to the tests, they put addresses on lo0 for a while and show more.
 set -euo pipefail
 cd "${BASH_SOURCE[0]%/*}/.."
 
@@ -16,10 +19,25 @@ if ((EUID)); then
     give_back() {
         sudo find . -xdev -user 0 -exec chown -h "$(id -u):$(id -g)" {} +
     }
-    trap give_back EXIT
 else
+    give_back() { :; }
     unset SUDO_COMMAND SUDO_GID SUDO_UID SUDO_USER SUDO_HOME # what as-root.sh does
 fi
+
+# What the tests say that they cannot show on this machine, a line each.
+SOFTNET_TESTBED_NOTES=$(mktemp)
+export SOFTNET_TESTBED_NOTES
+at_end() {
+    local count
+    count=$(wc -l <"$SOFTNET_TESTBED_NOTES")
+    if ((count)); then
+        printf '\ntest.sh: %d times, a test could not show something on this machine, and showed another thing instead:\n' "$count"
+        sort "$SOFTNET_TESTBED_NOTES" | uniq -c
+    fi
+    rm -f "$SOFTNET_TESTBED_NOTES"
+    give_back
+}
+trap at_end EXIT
 
 # Benches are left out here: unoptimised they are slow and prove nothing. `make bench` runs them, and clippy compiles them.
 everything=(--workspace --lib --bins --tests --examples)

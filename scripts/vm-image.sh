@@ -24,9 +24,12 @@ need dpkg-deb dpkg
 need apt-get apt
 
 mkdir -p "$out"
+[ -w "$out" ] || die "$out belongs to $(stat -c %U "$out"): sudo chown -R $(id -un) $out, or name another directory"
 out=$(CDPATH='' cd -- "$out" && pwd)
 
 # Two tests that start at once build it once.
+[ ! -e "$out/.lock" ] || [ -w "$out/.lock" ] ||
+    die "$out was made by $(stat -c %U "$out/.lock"): sudo chown -R $(id -un) $out, or name another directory"
 exec 9>"$out/.lock"
 command -v flock >/dev/null 2>&1 && flock 9
 
@@ -51,15 +54,19 @@ kernel_package() {
 if ! [ -s "$out/vmlinuz" ] || ! [ -d "$out/modules" ]; then
     package=$(kernel_package)
     if [ -z "$package" ]; then
-        say "no list of packages yet: running apt-get update"
-        apt-get update -qq >&2
+        [ "$(id -u)" = 0 ] || [ -n "$(apt-cache pkgnames linux-image- 2>/dev/null | head -n 1)" ] ||
+            die "apt has no list of packages yet, and only root may fetch it: sudo apt-get update, then this again"
+        if [ "$(id -u)" = 0 ]; then
+            say "no list of packages yet: running apt-get update"
+            apt-get update -qq >&2
+        fi
         package=$(kernel_package)
     fi
     [ -n "$package" ] || die "no package linux-image-cloud-amd64 here: set SOFTNET_VM_KERNEL_PACKAGE to a kernel's package"
     say "fetching $package with apt-get download (about 25 MB), unpacking it under $out"
     work=$(mktemp -d "$out/.fetch.XXXXXX")
     trap 'rm -rf "$work"' EXIT
-    (cd "$work" && apt-get -o APT::Sandbox::User=root download -qq "$package" >&2) || die "apt-get download $package failed"
+    (cd "$work" && apt-get -o APT::Sandbox::User=root download -qq "$package" >&2) || die "apt-get download $package failed: an old list of packages? sudo apt-get update"
     dpkg-deb -x "$work"/*.deb "$work/root"
     rm -rf "$out/modules"
     mkdir "$out/modules"

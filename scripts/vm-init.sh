@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# The whole system of the tests' VM: gets a lease, fetches a page, then misbehaves, and says what came of it.
+# The whole system of the tests' VM: gets a lease, fetches a page, then misbehaves, and says what came of it. With the word
+# softnet.shell on the kernel's command line: gets a lease and hands over to whoever sits at the console.
 #
 # Every finding is one line `RESULT <what> <outcome>` on the serial console; the test on the host reads them. The kernel's
 # command line carries the targets as softnet.<name>=<value>: web, name, private, metadata, and what the operator allowed
@@ -22,6 +23,23 @@ done </modules/order
 
 ip link set lo up
 ip link set eth0 up
+
+if grep -qw 'softnet\.shell' /proc/cmdline; then
+    # It stays and renews the lease.
+    udhcpc -i eth0 -s /udhcpc.sh -b -t 5 -T 1 >/dev/null 2>&1
+    if [ -s /etc/lease ]; then
+        . /etc/lease
+        echo "This guest has $ip for $lease s; its gateway is $router. Try: ping -c 1 $router"
+    else
+        echo "No lease: is softnet there? udhcpc goes on asking."
+    fi
+    echo "'exit' switches it off."
+    # A terminal with job control, so that Ctrl-C ends a ping and not the guest.
+    setsid cttyhack sh
+    sync
+    poweroff -f
+fi
+
 if udhcpc -i eth0 -s /udhcpc.sh -n -q -t 10 -T 1 >/dev/null 2>&1; then
     . /etc/lease
     result dhcp "$ip"

@@ -298,6 +298,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn subcommands_need_no_guest() {
         let cli = Cli::try_parse_from(["softnet", "network", "down", "--force"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Network { action: NetworkAction::Down { force: true } })));

@@ -19,7 +19,7 @@
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
 //! | [`setup`], [`privilege`] | root | read bytes of the guest |
-//! | [`subcommand`] | standard output | |
+//! | `subcommand` | standard output | |
 //! | everything else | standard error | standard output, which may be a control socket |
 
 #![deny(clippy::print_stdout)]
@@ -29,9 +29,11 @@ pub mod cli;
 pub mod engine;
 pub mod host;
 pub mod lifeline;
+pub mod logging;
 pub mod privilege;
 pub mod relay;
 pub mod sandbox;
 pub mod setup;
+#[cfg(target_os = "linux")]
 pub mod subcommand;
 pub mod sys;

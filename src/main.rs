@@ -7,9 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use softnet::cli::{self, Cli, Command};
+use softnet::cli::{self, Cli};
+use softnet::logging;
 use softnet::setup::{self, Outcome};
+#[cfg(target_os = "linux")]
 use softnet::subcommand;
+use softnet::sys::stderr::Stderr;
 
 /// A failure; 2 is a usage error.
 const FAILURE: u8 = 1;
@@ -18,8 +21,8 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Whoever reads standard error may be gone; the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "softnet: {error}");
+            // Whoever reads standard error may be gone or asleep; the exit code still tells.
+            let _ = Stderr::default().write_all(format!("softnet: {error}\n").as_bytes());
             let usage = error.downcast_ref::<Usage>().map(|usage| usage.code);
             ExitCode::from(usage.unwrap_or(FAILURE))
         }
@@ -40,19 +43,10 @@ fn run() -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Warn)
-        .parse_default_env()
-        .format(|out, record| match record.level() {
-            log::Level::Warn | log::Level::Info => writeln!(out, "softnet: {}", record.args()),
-            level => writeln!(out, "softnet: {}: {}", level.as_str().to_lowercase(), record.args()),
-        })
-        .init();
-    if let Some(command) = cli.command {
-        return match command {
-            #[cfg(target_os = "linux")]
-            Command::Network { action } => Ok(subcommand::network(standing, action)?),
-        };
+    logging::start();
+    #[cfg(target_os = "linux")]
+    if let Some(cli::Command::Network { action }) = cli.command {
+        return Ok(subcommand::network(standing, action)?);
     }
     let serve = cli.serve.context("neither a guest nor a subcommand was given")?;
     if serve.sudo_escalation_probing {

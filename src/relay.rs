@@ -35,7 +35,7 @@ pub enum RelayError {
     #[error("the guest's socket (--vm-fd) fails: {0}")]
     Guest(io::Error),
     /// The host's link is lost.
-    #[error("the host's network link is lost: {0}; was the bridge or its port removed?")]
+    #[error("the host's network link is lost: {0}")]
     Host(io::Error),
     /// poll(2) fails.
     #[error("waiting for frames fails: {0}")]

@@ -3,7 +3,8 @@
 //!
 //! 1. The process: environment, signals, limits, umask, working directory ([`secure_process`]).
 //! 2. The descriptor of the guest, looked at only: what is wrong with it is told before any right is used.
-//! 3. Root, if it is not there: by sudo, which starts softnet again from step 1.
+//! 3. Root, if it is not there: by sudo, which starts softnet again from step 1. Where the host's link needs no root
+//!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. Arguments that only root itself may give; whom to become.
 //! 5. The guest's socket is adopted, every other descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order.
@@ -18,7 +19,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use thiserror::Error;
 
 use crate::cli::{EntryList, Serve};
@@ -96,7 +97,11 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
 
     // 3. Root.
     if standing == Standing::Unprivileged {
-        match escalate::by_sudo(serve)? {}
+        match escalate::by_sudo(serve) {
+            Ok(never) => match never {},
+            Err(error) if host::root_needed() => return Err(error.into()),
+            Err(error) => debug!("going on without root: {error}"),
+        }
     }
 
     // 4. Arguments for root alone; whom to become.
@@ -132,7 +137,10 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     let relay = Relay::new(guest, host, engine, lifeline);
 
     // 9. The drop.
-    let dropped = privilege::drop_to(identity)?;
+    let dropped = match standing {
+        Standing::Unprivileged => privilege::stay(identity)?,
+        Standing::Root | Standing::Setuid { .. } => privilege::drop_to(identity)?,
+    };
 
     // 10. The sandbox.
     let proof = sandbox::enter(dropped)?;

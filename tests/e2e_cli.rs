@@ -1,4 +1,5 @@
 //! Every row of the option table with bad values: one message that names flag, value and mend; nothing else happens.
+#![cfg(target_os = "linux")]
 
 use std::fs::{self, File};
 use std::net::UdpSocket;

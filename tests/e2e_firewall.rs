@@ -1,4 +1,5 @@
 //! What softnet's firewall on the host holds back, beyond the filter of each guest.
+#![cfg(target_os = "linux")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -114,26 +115,32 @@ fn the_dns_server_answers_nobody_but_guests() {
 }
 
 #[test]
+fn no_connection_tracking_helper_is_assigned() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, _guest) = bed.guest(MAC, "");
+        // What a payload can open, a helper of connection tracking opens; none is assigned to anything of the guests'.
+        let table = tools::run("nft list table inet softnet");
+        assert!(table.contains("masquerade") && !table.contains("helper"), "{table}");
+        let way_in = table.lines().find(|line| line.contains("dnat") || line.contains("redirect to"));
+        assert_eq!(way_in, None, "no way in");
+        softnet.stop();
+    });
+}
+
+#[test]
 fn the_rest_of_the_host_is_left_as_it_was() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         tools::run("nft add table inet mine");
         tools::run("nft add chain inet mine input { type filter hook input priority 0 ; policy accept ; }");
-        let before = (
-            tools::run("nft list table inet mine"),
-            tools::run("ip addr show uplink"),
-            tools::run("ip route show default"),
-        );
+        let facts = || ["nft list table inet mine", "ip addr show uplink", "ip route show default"].map(tools::run);
+        let before = facts();
         let (softnet, _guest) = bed.guest(MAC, "");
         let tables = tools::run("nft list tables");
         let others = tables.lines().filter(|line| !line.contains("softnet")).collect::<Vec<_>>();
         assert_eq!(others, ["table inet mine"], "{tables}");
-        let after = (
-            tools::run("nft list table inet mine"),
-            tools::run("ip addr show uplink"),
-            tools::run("ip route show default"),
-        );
-        assert_eq!(before, after);
+        assert_eq!(facts(), before);
         softnet.stop();
     });
 }

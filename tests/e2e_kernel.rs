@@ -1,4 +1,5 @@
 //! A guest with a kernel's own stack, where real programs use the network.
+#![cfg(target_os = "linux")]
 
 use std::net::Ipv4Addr;
 

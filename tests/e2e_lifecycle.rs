@@ -1,4 +1,5 @@
 //! softnet ends when it is told to or its guest is gone, in silence and under a flood, and by nothing else.
+#![cfg(target_os = "linux")]
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -9,7 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use softnet_testbed::attack::{self, Party};
 use softnet_testbed::guest::PortableGuest;
+use softnet_testbed::internet;
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::softnet::{self, Caller, Softnet};
 use softnet_testbed::sys;
@@ -99,6 +102,24 @@ fn a_caller_that_ignores_signals_does_not_make_it_ignore_them() {
         let bed = LinuxTestbed::new(SOFTNET);
         for signal in SIGNALS {
             let (softnet, mut guest) = start_after(&bed, "trap '' INT TERM HUP;", "");
+            guest.dhcp(PATIENCE).expect("a lease");
+            softnet.signal(signal);
+            assert_ends_at_once(softnet, signal.as_str());
+        }
+    });
+}
+
+#[test]
+fn a_caller_that_blocks_signals_does_not_block_them_for_it() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        for signal in SIGNALS {
+            let (guest, other) = sys::frame_sockets();
+            let mut command = softnet::command(Path::new("/usr/bin/env"), Caller::User);
+            command.args(SIGNALS.map(|blocked| format!("--block-signal={}", &blocked.as_str()[3..])));
+            command.arg(&bed.setuid).args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string()]);
+            let softnet = Softnet::spawn(command.stdin(OwnedFd::from(other)));
+            let mut guest = PortableGuest::new(guest, MAC);
             guest.dhcp(PATIENCE).expect("a lease");
             softnet.signal(signal);
             assert_ends_at_once(softnet, signal.as_str());
@@ -256,6 +277,26 @@ fn odd_datagrams_are_dropped_and_end_nothing() {
         }
         assert!(softnet.is_alive(), "it lives on: {}", softnet.said());
         softnet.stop();
+    });
+}
+
+#[test]
+fn no_frame_that_is_dropped_writes_a_line() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (first, mut guest) = bed.guest(MAC, "");
+        guest.flush();
+        let me = Party::of(&guest);
+        let spoofs = attack::spoofs(me, Party::gateway_of(&guest), me, internet::PRIVATE, internet::WEB);
+        let before = first.said();
+        for _ in 0..50 {
+            for spoof in &spoofs {
+                let _ = guest.send_raw(&spoof.frame);
+            }
+        }
+        guest.flush();
+        assert_eq!(first.said(), before, "RUST_LOG=info");
+        first.stop();
     });
 }
 

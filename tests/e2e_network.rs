@@ -1,6 +1,6 @@
 //! The host's network: made by the first softnet, adopted by the next, repaired when it is half there, and taken down.
+#![cfg(target_os = "linux")]
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::internet::{METADATA, PRIVATE, WEB};
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::plain::PlainBridge;
-use softnet_testbed::sniffer::Sniffer;
 use softnet_testbed::softnet::{self, Caller, Launch};
+use softnet_testbed::state::{mac_of, processes};
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::tools;
 use softnet_testbed::wait::{self, PATIENCE, SILENCE};
@@ -28,27 +28,14 @@ fn network(action: &str) -> (bool, String) {
     (output.status.success(), tools::text(&output))
 }
 
-/// The process identifiers of every program `name`.
-fn processes(name: &str) -> Vec<u32> {
-    let entries = fs::read_dir("/proc").expect("/proc").flatten();
-    let named =
-        entries.filter(|entry| fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == name));
-    named.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-fn bridge_mac(bridge: &str) -> String {
-    let line = tools::run(&format!("ip -o link show {bridge}"));
-    line.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a MAC").to_owned()
-}
-
 #[test]
 fn the_bridge_is_as_it_should_be() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         let (first, guest) = bed.guest(MAC, "");
-        let mac = bridge_mac("softnet0");
+        let mac = mac_of("softnet0");
         let (second, _other) = bed.guest(Mac::guest(2), "");
-        assert_eq!(bridge_mac("softnet0"), mac, "the gateway's MAC stays as guests come");
+        assert_eq!(mac_of("softnet0"), mac, "the gateway's MAC stays as guests come");
         let details = tools::run("ip -o -d link show softnet0");
         assert!(details.contains("stp_state 0") && details.contains("mcast_snooping 0"), "{details}");
         assert_eq!(tools::run("ip -6 addr show dev softnet0"), "", "no IPv6 on the bridge");
@@ -59,8 +46,23 @@ fn the_bridge_is_as_it_should_be() {
         let ports = tools::run("ip -o link show master softnet0");
         assert_eq!(ports.lines().count(), 1, "a port goes with its softnet: {ports}");
         second.stop();
-        assert_eq!(bridge_mac("softnet0"), mac, "the gateway's MAC stays as guests go");
+        assert_eq!(mac_of("softnet0"), mac, "the gateway's MAC stays as guests go");
         drop(guest);
+    });
+}
+
+#[test]
+fn a_guests_port_has_no_ipv6_and_no_offload_header_and_does_not_outlive_it() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, _guest) = bed.guest(MAC, "");
+        assert_eq!(tools::run("ip -6 addr show dev softnet-0"), "", "no IPv6 on the port");
+        let details = tools::run("ip -o -d link show dev softnet-0");
+        for part in ["type tap", "pi off", "vnet_hdr off", "persist off"] {
+            assert!(details.contains(part), "{part}: {details}");
+        }
+        softnet.stop();
+        assert!(!tools::run("ip -o link show").contains("softnet-0"), "it goes with its softnet");
     });
 }
 
@@ -69,13 +71,13 @@ fn the_next_start_adopts_the_network_and_gives_the_same_address() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         let (softnet, guest) = bed.guest(MAC, "");
-        let (address, mac, server) = (guest.address(), bridge_mac("softnet0"), processes("dnsmasq"));
+        let (address, mac, server) = (guest.address(), mac_of("softnet0"), processes("dnsmasq"));
         softnet.stop();
         assert_eq!(processes("dnsmasq"), server, "the DHCP server outlives the softnet that started it");
         assert_eq!(server.len(), 1);
         let (softnet, guest) = bed.guest(MAC, "");
         assert_eq!(guest.address(), address);
-        assert_eq!((bridge_mac("softnet0"), processes("dnsmasq")), (mac, server), "nothing is made anew");
+        assert_eq!((mac_of("softnet0"), processes("dnsmasq")), (mac, server), "nothing is made anew");
         softnet.stop();
     });
 }
@@ -86,31 +88,15 @@ fn what_an_administrator_left_half_done_is_repaired() {
         let bed = LinuxTestbed::new(SOFTNET);
         let (softnet, _guest) = bed.guest(MAC, "");
         softnet.stop();
-        let damages = [
-            "pkill -KILL -x dnsmasq",
+        for damage in [
+            "kill -KILL $(cat /run/softnet/softnet0.pid)",
             "ip link set softnet0 down",
             "ip addr flush dev softnet0",
-            "nft delete table ip softnet",
+            "nft delete table inet softnet",
             "ip link del softnet0",
             "rm -rf /run/softnet",
-        ];
-        for damage in damages {
-            let damage = match damage {
-                "pkill -KILL -x dnsmasq" => format!("kill -KILL {}", processes("dnsmasq")[0]),
-                "nft delete table ip softnet" => {
-                    let tables = tools::run("nft list tables");
-                    format!(
-                        "nft delete {}",
-                        tables.lines().find(|line| line.contains("softnet")).expect("softnet's table")
-                    )
-                }
-                other => other.to_owned(),
-            };
-            let mut command = match damage.strip_prefix("kill -KILL ") {
-                Some(process) => tools::command(&format!("busybox kill -KILL {process}")),
-                None => tools::command(&damage),
-            };
-            tools::finish(&mut command);
+        ] {
+            tools::sh(damage);
             let (softnet, mut guest) = bed.guest(MAC, "");
             eprintln!("repaired: {damage}");
             guest.http_get(bed.facts().web, PATIENCE).unwrap_or_else(|error| panic!("after {damage}: {error}"));
@@ -242,16 +228,8 @@ fn a_bridge_of_somebody_elses_is_used_as_it_is() {
         guest.flush();
         guest.ping(METADATA, SILENCE).expect_err("the filter is the same");
         let parties = (Party::of(&guest), Party::gateway_of(&guest), Party::of(&neighbour));
-        let mut witness = Sniffer::on("virbr7");
         let spoofs = attack::spoofs(parties.0, parties.1, parties.2, PRIVATE, WEB);
-        for spoof in &spoofs {
-            guest.send_raw(&spoof.frame).expect("the socket takes a frame");
-        }
-        guest.flush();
-        for spoof in &spoofs {
-            let passed = witness.count(|frame| attack::is_same(&spoof.frame, frame));
-            assert_eq!(passed, 0, "{} reached somebody else's bridge", spoof.name);
-        }
+        attack::assert_held_back(&mut guest, &spoofs, "virbr7");
         assert_eq!(tools::run("ip -o link show type bridge").lines().count(), 1, "nothing else is provisioned");
         assert!(!tools::run("nft list tables").contains("softnet"), "nothing else is provisioned");
         softnet.stop();

@@ -1,4 +1,5 @@
 //! A plain user without a setuid softnet, on a host with a real sudo.
+#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::os::fd::OwnedFd;

@@ -1,4 +1,5 @@
 //! A whole virtual machine under QEMU, on the socket that softnet's users give it.
+#![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

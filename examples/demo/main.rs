@@ -1,30 +1,36 @@
-//! `make demo`: softnet at work, in namespaces of its own, with the real binary.
+//! `make demo`: softnet at work, with the real binary: on Linux in namespaces of its own, on a Mac on its vmnet.
 //!
-//! Every line is an attempt and what came of it. A guest is attacked on a plain bridge first, where the theft succeeds; then
-//! behind softnet. Whatever goes otherwise than it must is marked, and makes the exit code 1.
+//! Every line is an attempt and what came of it. On Linux, a guest is attacked on a plain bridge first, where the theft
+//! succeeds; then behind softnet. Whatever goes otherwise than it must is marked, and makes the exit code 1.
 
 mod acts;
+#[cfg(target_os = "linux")]
+mod plain_act;
 mod report;
+#[cfg(target_os = "linux")]
 mod vm_act;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+#[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use report::Report;
+#[cfg(target_os = "linux")]
 use softnet_testbed::guest::vm;
 use softnet_testbed::isolate;
 
 /// The whole demo, the VM's boot included.
+#[cfg(target_os = "linux")]
 const LIMIT: Duration = Duration::from_secs(115);
 
 const HELP: &str = "\
-Plays softnet's demo in network, mount and PID namespaces of its own.
+Plays softnet's demo: on Linux in network, mount and PID namespaces of its own, on a Mac on its vmnet.
 
 Usage: demo [--vm] [--softnet PATH]
 
-  --vm            boot a real VM under QEMU as the guest
+  --vm            boot a real VM under QEMU as the guest (Linux)
   --softnet PATH  the program to show [default: the one built beside this demo]
   --color WHEN    always or never [default: always on a terminal, unless NO_COLOR is set]
 ";
@@ -48,11 +54,25 @@ fn main() -> ExitCode {
     if !arguments.softnet.is_file() {
         return fail(&format!("{} is not there: cargo build --release", arguments.softnet.display()));
     }
-    if isolate::is_inside() { play(&arguments) } else { enter(&arguments) }
+    enter(&arguments)
+}
+
+/// Waits for the turn on this Mac's vmnet.
+#[cfg(target_os = "macos")]
+fn enter(arguments: &Arguments) -> ExitCode {
+    if arguments.vm {
+        return fail("--vm: the VM is one of QEMU's on Linux; on a Mac `tart run --net-softnet` is a real one");
+    }
+    let _turn = isolate::take_turn();
+    play(arguments)
 }
 
 /// Starts this program again, in namespaces of its own.
+#[cfg(target_os = "linux")]
 fn enter(arguments: &Arguments) -> ExitCode {
+    if isolate::is_inside() {
+        return play(arguments);
+    }
     if arguments.vm {
         let _ = vm::image(Path::new(env!("CARGO_MANIFEST_DIR")));
     }
@@ -78,14 +98,21 @@ fn enter(arguments: &Arguments) -> ExitCode {
 /// The demo itself.
 fn play(arguments: &Arguments) -> ExitCode {
     let mut report = Report::new(arguments.color);
-    acts::without_softnet(&mut report);
+    #[cfg(target_os = "linux")]
+    plain_act::without_softnet(&mut report);
+    #[cfg(target_os = "macos")]
+    report.heading(
+        "Without softnet",
+        "A Mac has no bridge that filters nothing for a demo to try the thefts on first; Linux's demo has.",
+    );
     let bed = acts::host(&arguments.softnet);
+    #[cfg(target_os = "linux")]
     if arguments.vm {
         vm_act::a_real_vm(&mut report, &bed, Path::new(env!("CARGO_MANIFEST_DIR")));
-    } else {
-        acts::with_softnet(&mut report, &bed);
-        acts::policy(&mut report, &bed);
+        return report.finish();
     }
+    acts::with_softnet(&mut report, &bed);
+    acts::policy(&mut report, &bed);
     report.finish()
 }
 

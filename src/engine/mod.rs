@@ -15,6 +15,7 @@ mod budget;
 mod dhcp;
 mod entry;
 pub mod filter;
+mod icmp;
 mod ipv4;
 pub mod lease;
 pub mod policy;

@@ -78,6 +78,7 @@ drop_reasons! {
     DhcpIdentifiers "dhcp-identifiers" "more DHCP client identifiers than a guest may use"
     NoLease "no-lease" "the guest holds no lease"
     SourceAddress "source-address" "an IPv4 source other than the guest's lease"
+    IcmpQuote "icmp-quote" "an ICMP error about a datagram that was not sent to the guest, or a redirect"
     Blocked "blocked" "a destination that an entry of the policy blocks"
     NotReachable "not-reachable" "a destination that is not reachable unless the policy allows it"
     Neighbour "neighbour" "from another address of the subnet, while the guest is isolated"

@@ -1,11 +1,16 @@
 //! The host's side of the link: what the relay asks of it, and the two kinds there are.
 //!
-//! Linux: a TAP device on a bridge ([`tap`]). macOS: vmnet.framework, which hands out and takes batches of frames and
-//! tells by a callback that frames wait; the trait is cut so that both fit: readiness is a descriptor, and frames move in
-//! [`Batch`]es.
+//! Linux: a TAP device on a bridge (`tap`). macOS: vmnet.framework (`vmnet`), which hands out and takes batches of frames
+//! and tells by a callback that frames wait, and the lease time of its DHCP server (`bootpd`). The trait is cut so that
+//! both fit: readiness is a descriptor, and frames move in [`Batch`]es.
 
+// The macOS host is compiled elsewhere too, for its tests, against a double of vmnet's API.
+#[cfg(any(target_os = "macos", test))]
+pub mod bootpd;
 #[cfg(target_os = "linux")]
 pub mod tap;
+#[cfg(any(target_os = "macos", test))]
+pub mod vmnet;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -45,6 +50,18 @@ pub type Wait<'a> = dyn FnMut(Duration) -> Result<(), Interrupted> + 'a;
 /// Why a link could not be opened.
 #[cfg(target_os = "linux")]
 pub type OpenError = tap::Error;
+/// Why a link could not be opened.
+#[cfg(target_os = "macos")]
+pub type OpenError = vmnet::Error;
+
+/// Whether only root can [`open`] a link on this system. Where it is not needed, it is still wanted: see [`open`].
+#[must_use]
+pub fn root_needed() -> bool {
+    #[cfg(target_os = "macos")]
+    return vmnet::rights::root_needed();
+    #[cfg(not(target_os = "macos"))]
+    return true;
+}
 
 /// Opens a link of this system's kind. Setup phase: needs root.
 ///
@@ -53,6 +70,26 @@ pub type OpenError = tap::Error;
 #[cfg(target_os = "linux")]
 pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<Box<dyn Host>, OpenError> {
     Ok(Box::new(tap::open(request, wait)?))
+}
+
+/// Opens a link of this system's kind. Setup phase: needs root where [`root_needed`] says so; without it, the lease time
+/// of the DHCP server stays as it is.
+///
+/// # Errors
+/// What failed, on what, and how to mend it; or that `wait` was interrupted. A lease time that could not be set is told
+/// and is no error: the guest has its network all the same.
+#[cfg(target_os = "macos")]
+pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<Box<dyn Host>, OpenError> {
+    if nix::unistd::geteuid().is_root() {
+        match bootpd::tune(request.lease_seconds, wait) {
+            Ok(()) => {}
+            Err(bootpd::TuneError::Interrupted(interrupted)) => return Err(interrupted.into()),
+            Err(error) => log::warn!("{error}"),
+        }
+    } else {
+        log::warn!("without root, the DHCP lease time of guests stays as it is on this Mac (a day unless it was set)");
+    }
+    Ok(Box::new(vmnet::open(request, wait)?))
 }
 
 /// The host's end of the guest's link, opened in the setup phase and driven by the relay without any privilege.

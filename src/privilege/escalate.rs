@@ -27,10 +27,9 @@ pub const DONE: &str = "--sudo-escalation-done";
 pub enum EscalationError {
     /// Neither the setuid bit nor sudo.
     #[error(
-        "softnet needs root to open the host's network, and neither has {exe} the setuid bit nor may you run it by sudo \
-         without a password. As an administrator, set the bit: sudo chown root {exe} && sudo chmod u+s {exe}   or allow \
-         sudo: echo '%{group} ALL=(root) NOPASSWD: {exe}' | sudo tee /etc/sudoers.d/softnet",
-        exe = .exe.display()
+        "softnet needs root to open the host's network, and neither has {} the setuid bit nor may you run it by sudo \
+         without a password: {}",
+        .exe.display(), remedies(.exe, .group)
     )]
     NoWay {
         /// This program.
@@ -75,6 +74,17 @@ pub fn by_sudo(serve: &Serve) -> Result<Infallible, EscalationError> {
     Err(EscalationError::Exec(command.arg(DONE).exec()))
 }
 
+/// Both ways to root for the program `exe`, as commands that an administrator can paste: for all users, or for `group`.
+#[must_use]
+pub fn remedies(exe: &Path, group: &str) -> String {
+    let exe = exe.display().to_string();
+    format!(
+        "as an administrator, set the setuid bit: sudo chown root '{exe}' && sudo chmod u+s '{exe}'   or allow sudo: echo \
+         '%{group} ALL=(root) NOPASSWD: {}' | sudo tee /etc/sudoers.d/softnet",
+        exe.replace(' ', "\\ ")
+    )
+}
+
 fn sudo(exe: &Path, arguments: &[OsString]) -> Command {
     let mut command = Command::new("sudo");
     command.arg("--non-interactive").arg(exe).args(arguments);
@@ -95,5 +105,24 @@ fn primary_group() -> String {
     match nix::unistd::Group::from_gid(getgid()) {
         Ok(Some(group)) => group.name,
         _ => "admin".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remedies_are_commands_to_paste() {
+        let remedies = remedies(Path::new("/opt/soft net/bin/softnet"), "admin");
+        assert!(
+            remedies
+                .contains("sudo chown root '/opt/soft net/bin/softnet' && sudo chmod u+s '/opt/soft net/bin/softnet'")
+        );
+        assert!(
+            remedies.contains(
+                "'%admin ALL=(root) NOPASSWD: /opt/soft\\ net/bin/softnet' | sudo tee /etc/sudoers.d/softnet"
+            )
+        );
     }
 }

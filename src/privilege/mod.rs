@@ -2,24 +2,22 @@
 //!
 //! Three standings matter. **Root itself** (real and effective uid 0, by login or by sudo) may choose whom softnet
 //! becomes, any user but root. **The setuid bit** (effective uid 0, another real uid) means that the caller may be an
-//! attacker: softnet becomes the caller and nobody else, whatever the arguments say. **No privilege** leaves one way:
-//! [`escalate`].
+//! attacker: softnet becomes the caller and nobody else, whatever the arguments say. **No privilege** leaves one way,
+//! [`escalate`], or, on a system that needs none, to go on as the caller and nobody else.
 //!
 //! Phase: setup, as root. [`Identity::choose`] reads the user database; [`drop_to`] ends the phase. What runs later asks
-//! for an [`Unprivileged`], which only [`drop_to`] makes.
+//! for an [`Unprivileged`], which only [`drop_to`] and [`stay`] make.
 
 pub mod escalate;
 
 use std::fmt;
 
-use nix::unistd::{
-    Gid, Group, Uid, User, getgroups, getresgid, getresuid, setegid, seteuid, setgid, setresgid, setresuid, setuid,
-};
+use nix::unistd::{Gid, Group, Uid, User, getgid, getuid};
 use thiserror::Error;
 
 #[cfg(target_os = "linux")]
 use crate::sandbox::{capabilities, nowhere};
-use crate::sys::process;
+use crate::sys::{ids, process};
 
 /// What right the process was started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +36,15 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// That of this process (getresuid(2)).
+    /// That of this process.
     ///
     /// # Errors
-    /// Those of getresuid(2) and getresgid(2), which are not expected.
+    /// That the kernel does not tell this process's ids, which is not expected.
     pub fn of_this_process() -> nix::Result<Self> {
-        let (user, group) = (getresuid()?, getresgid()?);
-        Ok(match (user.effective.is_root(), user.real.is_root()) {
+        let ([real, effective, _], [gid, ..]) = (ids::uids()?, ids::gids()?);
+        Ok(match (effective.is_root(), real.is_root()) {
             (true, true) => Standing::Root,
-            (true, false) => Standing::Setuid { uid: user.real, gid: group.real },
+            (true, false) => Standing::Setuid { uid: real, gid },
             (false, _) => Standing::Unprivileged,
         })
     }
@@ -83,19 +81,16 @@ pub enum PrivilegeError {
     /// Root's group likewise.
     #[error("--group {0}: softnet does not stay in root's group: name another group")]
     RootGroup(String),
-    /// Setuid callers become themselves.
+    /// Other callers than root become themselves.
     #[error(
-        "--user {0}: started by way of the setuid bit, softnet becomes its caller (uid {1}) only: leave --user out"
+        "--user {0}: started otherwise than by root itself, softnet becomes its caller (uid {1}) only: leave --user out"
     )]
     NotTheCaller(String, Uid),
     /// And stay in their own groups.
     #[error(
-        "--group {0}: started by way of the setuid bit, softnet takes a group of its caller only: leave --group out"
+        "--group {0}: started otherwise than by root itself, softnet takes a group of its caller only: leave --group out"
     )]
     NotTheCallersGroup(String),
-    /// There is no right to drop.
-    #[error("there is no root right to drop")]
-    NotRoot,
     /// The user database cannot be read.
     #[error("the user database: {0}")]
     Database(nix::Error),
@@ -118,10 +113,13 @@ impl Identity {
         match standing {
             Standing::Root => Self::chosen_by_root(user, group),
             Standing::Setuid { uid, gid } => {
-                let own = getgroups().map_err(PrivilegeError::Database)?;
+                let own = ids::groups().map_err(PrivilegeError::Database)?;
                 Self::of_the_caller(uid, gid, &own, user, group)
             }
-            Standing::Unprivileged => Err(PrivilegeError::NotRoot),
+            Standing::Unprivileged => {
+                let own = ids::groups().map_err(PrivilegeError::Database)?;
+                Self::of_the_caller(getuid(), getgid(), &own, user, group)
+            }
         }
     }
 
@@ -190,7 +188,7 @@ fn parse_id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|&id| digits && id != u32::MAX)
 }
 
-/// The proof that this process has dropped root and cannot get it back. Only [`drop_to`] makes one.
+/// The proof that this process is not root and cannot become it. Only [`drop_to`] and [`stay`] make one.
 #[derive(Debug)]
 pub struct Unprivileged(());
 
@@ -220,9 +218,22 @@ pub fn drop_to(identity: Identity) -> Result<Unprivileged, PrivilegeError> {
         .fallback_to_ids_if_names_are_numeric()
         .apply()
         .map_err(|error| failed(error.to_string()))?;
+    #[cfg(target_os = "linux")]
     clear_capabilities().map_err(failed)?;
     process::seal().map_err(|error| failed(error.to_string()))?;
     prove(identity).map_err(failed)?;
+    Ok(Unprivileged(()))
+}
+
+/// The proof for a process that never had root, on a system that opens links without ([`crate::host::root_needed`]). It
+/// keeps the ids and groups of its caller.
+///
+/// # Errors
+/// That any trace of root is there.
+pub fn stay(identity: Identity) -> Result<Unprivileged, PrivilegeError> {
+    let failed = |reason: String| PrivilegeError::Drop { identity, reason };
+    process::seal().map_err(|error| failed(error.to_string()))?;
+    prove_uids(identity).map_err(failed)?;
     Ok(Unprivileged(()))
 }
 
@@ -240,15 +251,10 @@ fn clear_capabilities() -> Result<(), String> {
 
 /// Reads back what the drop did, then tries to undo it.
 fn prove(identity: Identity) -> Result<(), String> {
-    let system = |what: &'static str| move |errno: nix::Error| format!("{what}: {errno}");
-    let user = getresuid().map_err(system("getresuid"))?;
-    let group = getresgid().map_err(system("getresgid"))?;
-    let groups = getgroups().map_err(system("getgroups"))?;
-    if [user.real, user.effective, user.saved] != [identity.uid; 3] {
-        return Err(format!("the uids are {user:?} afterwards"));
-    }
-    if [group.real, group.effective, group.saved] != [identity.gid; 3] {
-        return Err(format!("the gids are {group:?} afterwards"));
+    let gids = ids::gids().map_err(|errno| format!("reading the gids: {errno}"))?;
+    let groups = ids::groups().map_err(|errno| format!("getgroups: {errno}"))?;
+    if gids != [identity.gid; 3] {
+        return Err(format!("the gids (real, effective, saved) are {gids:?} afterwards"));
     }
     if groups.iter().any(|&gid| gid != identity.gid) {
         return Err(format!("the supplementary groups are {groups:?} afterwards"));
@@ -262,16 +268,25 @@ fn prove(identity: Identity) -> Result<(), String> {
             left => return Err(format!("capabilities are left ({set:?}): {left:?}")),
         }
     }
-    let root = Uid::from_raw(0);
-    let ways_back = [("setuid", setuid(root)), ("seteuid", seteuid(root)), ("setresuid", setresuid(root, root, root))];
+    prove_uids(identity)?;
     let wheel = Gid::from_raw(0);
-    let ways_into_wheel =
-        [("setgid", setgid(wheel)), ("setegid", setegid(wheel)), ("setresgid", setresgid(wheel, wheel, wheel))];
-    let regained = ways_back
-        .iter()
-        .chain(ways_into_wheel.iter().filter(|_| identity.gid != wheel))
-        .find(|(_, result)| result.is_ok());
-    match regained {
+    if identity.gid == wheel {
+        return Ok(());
+    }
+    none_worked(&ids::try_to_enter(wheel))
+}
+
+/// Reads back the uids, then tries to become root.
+fn prove_uids(identity: Identity) -> Result<(), String> {
+    let uids = ids::uids().map_err(|errno| format!("reading the uids: {errno}"))?;
+    if uids != [identity.uid; 3] || identity.uid.is_root() {
+        return Err(format!("the uids (real, effective, saved) are {uids:?} afterwards"));
+    }
+    none_worked(&ids::try_to_become(Uid::from_raw(0)))
+}
+
+fn none_worked(attempts: &[ids::Attempt]) -> Result<(), String> {
+    match attempts.iter().find(|(_, result)| result.is_ok()) {
         Some((call, _)) => Err(format!("{call}(0) gave root back")),
         None => Ok(()),
     }
@@ -301,7 +316,9 @@ mod tests {
         for user in ["root", "0", "nobody", "4710"] {
             assert!(matches!(caller(Some(user), None), Err(PrivilegeError::NotTheCaller(..))), "{user}");
         }
-        for group in ["root", "0", "4711"] {
+        // Its name is not the same on all systems.
+        let root = Group::from_gid(Gid::from_raw(0)).unwrap().expect("root has a group").name;
+        for group in [root.as_str(), "0", "4711"] {
             assert!(matches!(caller(None, Some(group)), Err(PrivilegeError::NotTheCallersGroup(_))), "{group}");
         }
     }
@@ -336,7 +353,17 @@ mod tests {
     }
 
     #[test]
-    fn without_root_there_is_nothing_to_choose() {
-        assert!(matches!(Identity::choose(Standing::Unprivileged, None, None), Err(PrivilegeError::NotRoot)));
+    fn without_root_a_caller_stays_itself_and_becomes_nobody_else() {
+        let chosen = |user, group| Identity::choose(Standing::Unprivileged, user, group);
+        assert_eq!(chosen(None, None).unwrap(), Identity { uid: getuid(), gid: getgid() });
+        assert!(matches!(chosen(Some("4711"), None), Err(PrivilegeError::NotTheCaller(..))));
+        assert!(matches!(chosen(None, Some("4712")), Err(PrivilegeError::NotTheCallersGroup(_))));
+    }
+
+    #[test]
+    fn root_is_no_one_to_stay() {
+        // Whoever runs this test: the proof is for the uid that it names, and never for root.
+        assert!(prove_uids(Identity { uid: Uid::from_raw(0), gid: getgid() }).is_err());
+        assert!(prove_uids(Identity { uid: CALLER, gid: GROUP }).is_err());
     }
 }

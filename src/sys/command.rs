@@ -1,12 +1,12 @@
 //! Starting a system program as root, out of reach of whoever started us.
 //!
-//! We may run by way of the setuid bit: then the caller chose our environment, limits, working directory, descriptors and
-//! priority, and could signal a child that kept the caller's real uid. A program that is started here gets none of that:
-//! its ids are all 0 and its groups none, its environment empty, its directory `/`, its session its own, its descriptors
-//! three files of ours, its limits the system's usual ones. What it says is kept in memory, so that it cannot block on us
+//! We may run by way of the setuid bit: then the caller chose our environment, limits, working directory, descriptors,
+//! control group and place in the scheduler, and could signal a child that kept the caller's real uid. A program that is
+//! started here gets none of that: its ids are all 0 and its groups none, its environment empty, its directory `/`, its
+//! session its own, its descriptors three files of ours, its limits and its scheduling the system's usual ones. What it says is kept in memory, so that it cannot block on us
 //! nor we on it, even when it leaves a daemon behind.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
@@ -16,6 +16,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+
+use super::limits;
 
 /// The most of a program's output that is kept.
 const OUTPUT_LIMIT: u64 = 64 * 1024;
@@ -93,18 +95,6 @@ fn memory_file() -> io::Result<File> {
 
 /// Sheds what the child has of the caller. Runs between fork and exec: system calls only.
 fn become_roots_own() -> io::Result<()> {
-    const UNLIMITED: libc::rlim_t = libc::RLIM_INFINITY;
-    // The defaults of a system service; CPU time, file size and memory without bound.
-    const LIMITS: [(libc::__rlimit_resource_t, libc::rlim_t, libc::rlim_t); 8] = [
-        (libc::RLIMIT_CORE, 0, 0),
-        (libc::RLIMIT_NOFILE, 1024, 4096),
-        (libc::RLIMIT_STACK, 8 << 20, UNLIMITED),
-        (libc::RLIMIT_FSIZE, UNLIMITED, UNLIMITED),
-        (libc::RLIMIT_CPU, UNLIMITED, UNLIMITED),
-        (libc::RLIMIT_AS, UNLIMITED, UNLIMITED),
-        (libc::RLIMIT_DATA, UNLIMITED, UNLIMITED),
-        (libc::RLIMIT_NPROC, UNLIMITED, UNLIMITED),
-    ];
     let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
 
     // SAFETY: every call takes integers, or pointers to values that live through the call; all are async-signal-safe.
@@ -114,20 +104,13 @@ fn become_roots_own() -> io::Result<()> {
         check(libc::setresuid(0, 0, 0))?;
         check(libc::setsid())?;
         libc::umask(0o022);
-        for (resource, soft, hard) in LIMITS {
-            if libc::setrlimit(resource, &libc::rlimit { rlim_cur: soft, rlim_max: hard }) < 0 {
-                // Root in a container may lack CAP_SYS_RESOURCE: then the program gets what the hard limit leaves.
-                let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-                check(libc::getrlimit(resource, &raw mut limit))?;
-                limit.rlim_cur = soft.min(limit.rlim_max);
-                check(libc::setrlimit(resource, &raw const limit))?;
-            }
-        }
-        let _ = libc::setpriority(libc::PRIO_PROCESS, 0, 0);
-        let adjust = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        if adjust >= 0 {
-            let _ = libc::write(adjust, c"0".as_ptr().cast(), 1);
-        }
+        limits::restore()?;
+        be_scheduled_as_usual();
+        write_zero(c"/proc/self/oom_score_adj");
+        // Out of the caller's control group, which may be frozen, starved or killed as a whole (cgroup.kill), by a service
+        // manager or by the caller to whom it was delegated: the root of the hierarchy, where systemd has mounted it.
+        write_zero(c"/sys/fs/cgroup/cgroup.procs");
+        write_zero(c"/sys/fs/cgroup/unified/cgroup.procs");
         for signal in 1..32 {
             libc::signal(signal, libc::SIG_DFL);
         }
@@ -136,6 +119,37 @@ fn become_roots_own() -> io::Result<()> {
         let _ = libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
     Ok(())
+}
+
+/// The scheduler's defaults, any processor: a daemon that stays must not wait behind everything else on one processor of
+/// the caller's choice. What cannot be set stays. Runs between fork and exec: system calls only.
+fn be_scheduled_as_usual() {
+    const DEFAULT_SLACK_NANOS: libc::c_ulong = 50_000;
+    // SAFETY: every call takes integers, or pointers to values that live through the call; all bits of a processor set may
+    // be 1 (the kernel takes those that exist), all of a sched_param 0.
+    unsafe {
+        let parameters: libc::sched_param = std::mem::zeroed();
+        let _ = libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters);
+        let _ = libc::setpriority(libc::PRIO_PROCESS, 0, 0);
+        let mut processors: libc::cpu_set_t = std::mem::zeroed();
+        std::ptr::write_bytes(&raw mut processors, 0xff, 1);
+        let _ = libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const processors);
+        let _ = libc::prctl(libc::PR_SET_TIMERSLACK, DEFAULT_SLACK_NANOS, 0, 0, 0);
+        const WHO_PROCESS: libc::c_int = 1;
+        let _ = libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, 0);
+    }
+}
+
+/// Writes "0" into a file of the kernel's, where there is one. Runs between fork and exec: system calls only.
+fn write_zero(path: &CStr) {
+    // SAFETY: the path and the text end with a zero byte and live through the calls; the descriptor is ours.
+    unsafe {
+        let file = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file >= 0 {
+            let _ = libc::write(file, c"0".as_ptr().cast(), 1);
+            let _ = libc::close(file);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -82,6 +82,26 @@ fn socket_family(fd: RawFd) -> io::Result<i32> {
 /// What [`check_guest_socket`] finds, or that fcntl(2), dup2(2) or open(2) of /dev/null failed.
 pub fn adopt_guest_socket(fd: RawFd) -> Result<OwnedFd, DescriptorError> {
     check_guest_socket(fd)?;
+    let owned = take_over(fd)?;
+    #[cfg(target_os = "linux")]
+    refuse_descriptors(&owned);
+    Ok(owned)
+}
+
+/// No descriptors come with the frames (SO_PASSRIGHTS of unix(7), Linux 6.16; before that they are dropped as they come).
+/// To drop one may take any time: the last close of a TCP socket that lingers (SO_LINGER) waits for its peer.
+#[cfg(target_os = "linux")]
+fn refuse_descriptors(socket: &OwnedFd) {
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    let off: libc::c_int = 0;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value is valid for reads through the call, and length says how long it is.
+    unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const off).cast(), length);
+    }
+}
+
+fn take_over(fd: RawFd) -> Result<OwnedFd, DescriptorError> {
     let failed = |errno: Errno| DescriptorError::Os(fd, errno.into());
     if fd > 2 {
         // SAFETY: it was just seen to be open, the caller of softnet handed it over for this purpose, and nothing else

@@ -3,24 +3,34 @@
 //! * [`batch`]: frames in memory, allocated once.
 //! * [`clock`]: the clock that leases lapse by.
 //! * [`command`]: programs started with nothing of the caller's.
+//! * [`ids`]: who this process is to the kernel, on each system.
 //! * [`inherited`]: descriptors that another program gave us, checked before they are used.
 //! * [`datagram`]: frames to and from the guest's socket, many a system call.
+//! * [`limits`]: resource limits that are not the caller's.
 //! * [`peer`]: whether the guest's end of the socket is still there.
 //! * [`pidfd`]: signals to a process that is no child of ours.
 //! * [`process`]: what of this process the caller must not decide.
 //! * [`signals`]: the signals that end softnet, as a descriptor.
+//! * [`stderr`]: messages that nobody waits for.
 //! * [`tun`]: TAP devices.
+//! * [`watchdog`]: an end for this process, should it not get on.
 
 pub mod batch;
 pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod command;
 pub mod datagram;
+pub mod ids;
 pub mod inherited;
+#[cfg(target_os = "linux")]
+pub mod limits;
 pub mod peer;
 #[cfg(target_os = "linux")]
 pub mod pidfd;
 pub mod process;
 pub mod signals;
+pub mod stderr;
 #[cfg(target_os = "linux")]
 pub mod tun;
+#[cfg(target_os = "linux")]
+pub mod watchdog;

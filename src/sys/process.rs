@@ -1,13 +1,16 @@
 //! What of this process the caller must not decide, since under setuid the caller is the attacker: the environment, open
-//! descriptors, the signal mask, core dumps, the file mode mask, the working directory.
+//! descriptors, limits, signals and timers, core dumps, the file mode mask, the working directory.
 
 use std::env;
 use std::io;
 use std::os::fd::RawFd;
 
+#[cfg(target_os = "macos")]
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 
+#[cfg(target_os = "linux")]
+use super::limits;
 use super::signals;
 
 /// The only variable that softnet reads: the log filter of env_logger.
@@ -15,24 +18,76 @@ const KEPT: &str = "RUST_LOG";
 
 /// Clears the environment, but for `RUST_LOG`. First of all in a privileged process, and while it has one thread only.
 pub fn clear_environment() {
-    for (name, _) in env::vars_os() {
-        if name != KEPT {
-            // SAFETY: called at the start of main, before there is a second thread.
-            unsafe { env::remove_var(name) };
-        }
+    let kept = env::var_os(KEPT);
+    remove_all_variables();
+    if let Some(value) = kept {
+        // SAFETY: called at the start of main, before there is a second thread.
+        unsafe { env::set_var(KEPT, value) };
     }
 }
 
-/// Puts what the caller set up back to what softnet counts on: no core dump (memory of a process that was root), files
-/// that only root writes, a working directory that holds no file system busy, signals as at a login.
+/// At once (clearenv(3)), since one by one it cannot be done: execve(2) takes entries whose name is empty, has a '=' or is
+/// missing, and unsetenv(3) refuses them.
+#[cfg(target_os = "linux")]
+fn remove_all_variables() {
+    // SAFETY: called at the start of main, before there is a second thread.
+    unsafe { libc::clearenv() };
+}
+
+/// One by one, for want of clearenv(3). What is not a variable's name, no program can ask for.
+#[cfg(target_os = "macos")]
+fn remove_all_variables() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let names = env::vars_os().map(|(name, _)| name).filter(|name| !name.as_bytes().contains(&b'='));
+    for name in names {
+        // SAFETY: called at the start of main, before there is a second thread.
+        unsafe { env::remove_var(name) };
+    }
+}
+
+/// Puts what the caller set up back to what softnet counts on: limits that end nothing half-way, no core dump (memory of a
+/// process that was root), files that only root writes, a working directory that holds no file system busy, signals as at
+/// a login, no timer.
 ///
 /// # Errors
-/// Those of setrlimit(2), chdir(2), sigaction(2) and sigprocmask(2).
+/// Those of setrlimit(2), prctl(2), chdir(2), setitimer(2), sigaction(2) and sigprocmask(2).
 pub fn reset() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        limits::restore()?;
+        set_not_dumpable()?;
+    }
+    #[cfg(target_os = "macos")]
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     umask(Mode::from_bits_truncate(0o022));
     nix::unistd::chdir("/")?;
+    stop_timers()?;
     signals::reset()
+}
+
+/// The timers of setitimer(2) and alarm(2), which go on through execve(2) and end a process that does not know of them.
+fn stop_timers() -> io::Result<()> {
+    for timer in [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
+        // SAFETY: all zeroes are a valid itimerval, and mean "none"; the old value is not asked for.
+        let result = unsafe {
+            let none: libc::itimerval = std::mem::zeroed();
+            libc::setitimer(timer, &raw const none, std::ptr::null_mut())
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// No other process may look into this one, and no core is dumped, not to a program either, which no limit keeps from that
+/// (core(5)). The kernel forgets it when the user changes.
+#[cfg(target_os = "linux")]
+fn set_not_dumpable() -> io::Result<()> {
+    // SAFETY: takes plain numbers and touches no memory of ours.
+    let result = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Closes all descriptors but 0, 1, 2 and `kept`: whatever else the caller left open is not for a root process to hold.
@@ -54,6 +109,25 @@ pub fn close_all_but(kept: RawFd) -> io::Result<()> {
     close(kept + 1, RawFd::MAX)
 }
 
+/// Closes all descriptors but 0, 1, 2 and `kept`: whatever else the caller left open is not for a root process to hold.
+///
+/// # Errors
+/// That /dev/fd (fd(4)), which lists them, cannot be read.
+#[cfg(target_os = "macos")]
+pub fn close_all_but(kept: RawFd) -> io::Result<()> {
+    // Not by counting up to a limit: the caller may have lowered the limit after opening them.
+    let mut open: Vec<RawFd> = Vec::new();
+    for entry in std::fs::read_dir("/dev/fd")? {
+        open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    for fd in open.into_iter().filter(|&fd| fd > 2 && fd != kept) {
+        // SAFETY: called before softnet itself has opened anything, so that no owned descriptor is among them. The one
+        // of the listing is closed by now: EBADF, and so it may be.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
 /// No other process may look into this one or take its memory, whatever its user; and no program that it might start
 /// gains rights (prctl(2): PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS).
 ///
@@ -61,8 +135,21 @@ pub fn close_all_but(kept: RawFd) -> io::Result<()> {
 /// Those of prctl(2).
 #[cfg(target_os = "linux")]
 pub fn seal() -> io::Result<()> {
-    // SAFETY: these two take plain numbers and touch no memory of ours.
-    let results =
-        unsafe { [libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0), libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)] };
-    if results == [0, 0] { Ok(()) } else { Err(io::Error::last_os_error()) }
+    set_not_dumpable()?;
+    // SAFETY: takes plain numbers and touches no memory of ours.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// No other process may look into this one, whatever its user (ptrace(2): PT_DENY_ATTACH; a process that is being traced
+/// already ends here). Its memory goes into no core file: [`reset`] has seen to that.
+///
+/// # Errors
+/// Those of ptrace(2).
+#[cfg(target_os = "macos")]
+pub fn seal() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // SAFETY: the request takes no process, address or data.
+    let result = unsafe { libc::ptrace(libc::PT_DENY_ATTACH, 0, std::ptr::null_mut(), 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -11,9 +11,12 @@ const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// Signals that a caller may have set to be ignored or blocked before it started us, with consequences for us: a child
 /// that cannot be waited for, a wait that cannot be ended.
-const RESET: [Signal; 8] = [
+const RESET: [Signal; 11] = [
     Signal::SIGCHLD,
     Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGXCPU,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
     Signal::SIGQUIT,
@@ -22,7 +25,11 @@ const RESET: [Signal; 8] = [
     Signal::SIGTTOU,
 ];
 
-/// Undoes what the caller set: an empty signal mask, default dispositions.
+/// Signals that say nothing that a system call does not say as well: a file that may not grow (EFBIG), and input on a
+/// descriptor whose description the caller, who shares it, set to signal (O_ASYNC).
+const IGNORED: [Signal; 2] = [Signal::SIGXFSZ, Signal::SIGIO];
+
+/// Undoes what the caller set: an empty signal mask, dispositions as softnet counts on them.
 ///
 /// # Errors
 /// Those of sigprocmask(2) and sigaction(2).
@@ -30,6 +37,10 @@ pub fn reset() -> io::Result<()> {
     for signal in RESET {
         // SAFETY: the default disposition runs none of our code.
         unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl)? };
+    }
+    for signal in IGNORED {
+        // SAFETY: to ignore a signal runs none of our code.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn)? };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())

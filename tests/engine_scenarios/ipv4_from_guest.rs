@@ -209,3 +209,46 @@ fn groups_and_broadcast_go_to_their_own_macs() {
         assert_eq!(world.guest(&Ip::ping(LEASED, address).frame(mac, GUEST_MAC)), verdict, "{address} {mac:?}");
     }
 }
+
+/// An ICMP error of this type, from the lease to the world, about a UDP datagram between these two.
+fn icmp_error(kind: u8, quoted: (Ipv4Addr, Ipv4Addr)) -> Ip {
+    let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(&Ip::udp(quoted.0, quoted.1, (443, 4000), b"").bytes()[..28]);
+    let sum = checksum(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    Ip::new(LEASED, WORLD, 1, message)
+}
+
+#[test]
+fn an_icmp_error_is_about_a_datagram_that_came_to_the_guest() {
+    let mut world = World::leased("0.0.0.0/0", "");
+    for kind in [3, 4, 11, 12] {
+        assert_eq!(world.guest_ip(&icmp_error(kind, (WORLD, LEASED))), Ok(()), "type {kind}");
+        for quoted in [(WORLD, NEIGHBOUR), (WORLD, GATEWAY), (LEASED, WORLD), (NEIGHBOUR, LEASED), (ANY, ANY)] {
+            let error = icmp_error(kind, quoted);
+            assert_eq!(world.guest_ip(&error), Err(DropReason::IcmpQuote), "type {kind} about {quoted:?}");
+        }
+    }
+}
+
+#[test]
+fn an_icmp_error_quotes_a_whole_header_in_one_piece() {
+    let mut world = World::leased("", "");
+    let good = icmp_error(3, (WORLD, LEASED));
+    for length in 1..28 {
+        let cut = Ip { payload: good.payload[..length].to_vec(), ..good.clone() };
+        assert_eq!(world.guest_ip(&cut), Err(DropReason::IcmpQuote), "cut to {length}");
+    }
+    let first = Ip { more_fragments: true, payload: good.payload[..32].to_vec(), ..good };
+    assert_eq!(world.guest_ip(&first), Err(DropReason::IcmpQuote));
+}
+
+#[test]
+fn a_guest_redirects_nobody() {
+    let mut world = World::leased("0.0.0.0/0", "");
+    assert_eq!(world.guest_ip(&icmp_error(5, (WORLD, LEASED))), Err(DropReason::IcmpQuote));
+    assert_eq!(
+        world.guest_ip(&Ip { destination: GATEWAY, ..icmp_error(5, (GATEWAY, LEASED)) }),
+        Err(DropReason::IcmpQuote)
+    );
+}

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use smoltcp::wire::{EthernetAddress, EthernetProtocol, IpProtocol};
 
+use super::super::icmp::check_error;
 use super::super::ipv4::{Header, Ipv4, Part, Ports, Udp};
 use super::super::policy::Ruling;
 use super::super::special::is_global_unicast;
@@ -62,6 +63,7 @@ impl Filter {
             other => other,
         };
         self.check_source(datagram.source)?;
+        check_error(&datagram)?;
         self.check_destination_mac(frame.destination, datagram.destination)?;
         self.check_destination(datagram.destination, &transport)
     }

@@ -15,23 +15,38 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
 use super::Error;
 use crate::host::Wait;
+use crate::sys::watchdog::Watchdog;
 
 const DIRECTORY: &str = "/run/softnet";
-/// A start holds the lock for some 50 ms; a minute of starts at once is more than a host takes.
+/// A start holds the lock for some 50 ms, and for 12 s if every program that it runs takes the longest it may.
+const HOLD_LIMIT: Duration = Duration::from_secs(15);
+/// One that is stopped, and a minute of starts at once, which is more than a host takes.
 const LOCK_LIMIT: Duration = Duration::from_secs(30);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The state directory, locked.
+///
+/// Whoever started a setuid softnet may stop it for good while it holds the lock (SIGSTOP, a frozen control group), or its
+/// child before that has ids of its own. So the lock is one of fcntl_locking(2), which no child inherits, and it is held
+/// against the clock: a softnet that holds it for too long is killed, as anyone may kill it at any time.
+///
+/// Such a lock is the process's: threads are kept apart by [`THREADS`], which is taken first and let go last.
 #[derive(Debug)]
 pub(super) struct State {
-    _lock: Flock<File>,
+    _lock: File,
+    _watchdog: Watchdog,
+    _thread: MutexGuard<'static, ()>,
 }
+
+static THREADS: Mutex<()> = Mutex::new(());
 
 impl State {
     /// Makes the directory where it is missing, and waits for the lock.
@@ -41,19 +56,27 @@ impl State {
         let start = Instant::now();
         loop {
             make_directory(directory, 0o755)?;
-            match try_lock(&path) {
-                Ok(Some(lock)) => {
-                    sign(&lock);
-                    return Ok(State { _lock: lock });
+            let thread = match THREADS.try_lock() {
+                Ok(thread) => Some(thread),
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            if let Some(thread) = thread {
+                match try_lock_for_this_process(&path) {
+                    Ok(Some(lock)) => {
+                        let watchdog = Watchdog::arm(HOLD_LIMIT).map_err(Error::os("make a timer"))?;
+                        sign(&lock);
+                        return Ok(State { _lock: lock, _watchdog: watchdog, _thread: thread });
+                    }
+                    // `network down` has just removed the directory.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Ok(None) => {}
+                    Err(error) => return Err(Error::os(format!("lock {}", path.display()))(error)),
                 }
-                // `network down` has just removed the directory.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Ok(None) => {}
-                Err(error) => return Err(Error::os(format!("lock {}", path.display()))(error)),
-            }
-            if start.elapsed() > LOCK_LIMIT {
-                let holder = holder(&path);
-                return Err(Error::LockBusy { path, holder, waited: LOCK_LIMIT });
+                if start.elapsed() > LOCK_LIMIT {
+                    let holder = holder(&path);
+                    return Err(Error::LockBusy { path, holder, waited: LOCK_LIMIT });
+                }
             }
             wait(LOCK_PAUSE)?;
         }
@@ -100,8 +123,30 @@ impl State {
     }
 }
 
-/// Takes a lock file without blocking; `None` when another process has it.
+/// Takes a lock file without blocking, for this open file; `None` when another has it.
 pub(super) fn try_lock(path: &Path) -> io::Result<Option<Flock<File>>> {
+    match Flock::lock(open_lock(path)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(is_still(path, &lock).then_some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error.into()),
+    }
+}
+
+/// Takes a lock file without blocking, for this process alone; `None` when another process has it. It ends when the process
+/// closes the file, by whatever descriptor.
+fn try_lock_for_this_process(path: &Path) -> io::Result<Option<File>> {
+    let file = open_lock(path)?;
+    // SAFETY: all zeroes are a valid flock: from the start (SEEK_SET, 0) to wherever the end is (0).
+    let mut whole: libc::flock = unsafe { std::mem::zeroed() };
+    whole.l_type = libc::F_WRLCK as libc::c_short;
+    match fcntl(&file, FcntlArg::F_SETLK(&whole)) {
+        Ok(_) => Ok(is_still(path, &file).then_some(file)),
+        Err(Errno::EACCES | Errno::EAGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -114,17 +159,15 @@ pub(super) fn try_lock(path: &Path) -> io::Result<Option<Flock<File>>> {
     if file.metadata()?.mode() & 0o777 != 0o600 {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => {
-            // The holder before us may have removed the file while we waited: then this is no lock of anything.
-            let same = fs::symlink_metadata(path)
-                .and_then(|now| Ok((now.ino(), now.dev()) == lock.metadata().map(|ours| (ours.ino(), ours.dev()))?))
-                .unwrap_or(false);
-            Ok(same.then_some(lock))
-        }
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, error)) => Err(error.into()),
-    }
+    Ok(file)
+}
+
+/// Whether a locked file is still the one of this path. The holder before us may have removed it while we waited: then it is
+/// no lock of anything.
+fn is_still(path: &Path, lock: &File) -> bool {
+    let inode = |metadata: fs::Metadata| (metadata.ino(), metadata.dev());
+    let (now, ours) = (fs::symlink_metadata(path).map(inode), lock.metadata().map(inode));
+    matches!((now, ours), (Ok(now), Ok(ours)) if now == ours)
 }
 
 /// Writes our process number into a lock file, for the error message of whoever finds it locked.
@@ -132,13 +175,11 @@ pub(super) fn sign(mut lock: &File) {
     let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
 }
 
-/// The process that signed a lock file last.
+/// The process that signed a lock file last; a number or "?", since the text ends in messages, and the file is open in a
+/// process that has dropped root.
 pub(super) fn holder(path: &Path) -> String {
-    let number = read_line(path).unwrap_or_default();
-    match number.trim() {
-        "" => "?".to_owned(),
-        number => number.to_owned(),
-    }
+    let number = read_line(path).and_then(|text| text.trim().parse::<u32>().ok());
+    number.map_or("?".to_owned(), |number| number.to_string())
 }
 
 /// Whether something had to be made.
@@ -267,6 +308,34 @@ mod tests {
         assert_eq!(fs::metadata(&file).expect("there").mode() & 0o777, 0o600);
         drop(held);
         assert!(try_lock(&file).expect("no error").is_some());
+        fs::remove_dir_all(&path).expect("removed");
+    }
+
+    #[test]
+    fn a_lock_of_this_process_is_no_childs() {
+        let path = directory("process-lock");
+        let file = path.join("lock");
+        let held = try_lock_for_this_process(&file).expect("no error").expect("free");
+        // Open in the child too, as between fork and exec.
+        fcntl(&held, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).expect("inheritable");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep, of coreutils, starts");
+        let inode = format!(":{} ", held.metadata().expect("there").ino());
+        let is_locked = || fs::read_to_string("/proc/locks").expect("read").lines().any(|line| line.contains(&inode));
+        assert!(is_locked());
+        drop(held);
+        assert!(!is_locked(), "the child holds it");
+        child.kill().and_then(|()| child.wait()).expect("ended");
+        fs::remove_dir_all(&path).expect("removed");
+    }
+
+    #[test]
+    fn only_a_number_is_told_as_the_holder() {
+        let path = directory("holder");
+        let file = path.join("lock");
+        for (text, told) in [("77\n", "77"), ("", "?"), ("7\x1b[2J", "?"), ("-1", "?"), ("1 2", "?")] {
+            fs::write(&file, text).expect("written");
+            assert_eq!(holder(&file), told);
+        }
         fs::remove_dir_all(&path).expect("removed");
     }
 

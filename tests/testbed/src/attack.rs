@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use crate::guest::PortableGuest;
-use crate::wait::SILENCE;
+use crate::sniffer::Sniffer;
+use crate::wait::{PATIENCE, SILENCE};
 use crate::wire::{self, ARP, Arp, IPV4, IPV6, Mac, VLAN};
 
 /// Someone on the link.
@@ -137,6 +138,16 @@ pub fn spoofs(me: Party, gateway: Party, victim: Party, private: Ipv4Addr, publi
     list.into_iter().map(|(name, frame)| Spoof { name, frame }).collect()
 }
 
+/// Those of [`spoofs`] that are honest but for where they go: with `--allow 0.0.0.0/0`, they may go there.
+pub const ONLY_MISDIRECTED: &[&str] = &[
+    "UDP to everyone",
+    "multicast DNS",
+    "a private network",
+    "the metadata service",
+    "a public address by the victim's MAC",
+    "a neighbour",
+];
+
 /// "I am the router of this link", in IPv6, to every node.
 fn router_advertisement() -> Vec<u8> {
     let mut bytes = vec![0x60, 0, 0, 0, 0, 16, 58, 255];
@@ -155,6 +166,25 @@ pub fn is_same(sent: &[u8], witnessed: &[u8]) -> bool {
     let (sent, witnessed) = (unpadded(sent), unpadded(witnessed));
     let untagged = [&sent[..12], sent.get(16..).unwrap_or_default()].concat();
     witnessed == sent || (wire::ether_type(&sent) == Some(VLAN) && witnessed == untagged)
+}
+
+/// The attacker sends `spoofs`, and none of them passes on `bridge`.
+///
+/// # Panics
+/// When one does, or nothing at all passes.
+pub fn assert_held_back(attacker: &mut PortableGuest, spoofs: &[Spoof], bridge: &str) {
+    let mut witness = Sniffer::on(bridge);
+    for spoof in spoofs {
+        attacker.send_raw(&spoof.frame).expect("the socket takes a frame");
+    }
+    attacker.flush();
+    // The control: what this guest may send is seen.
+    let honest = |frame: &[u8]| wire::ip_addresses(frame) == Some((attacker.address(), attacker.gateway()));
+    witness.expect("the attacker's honest ping", PATIENCE, honest).expect("the witness sees");
+    for spoof in spoofs {
+        let passed = witness.count(|frame| is_same(&spoof.frame, frame));
+        assert_eq!(passed, 0, "{} reached {bridge}", spoof.name);
+    }
 }
 
 /// The attacker tells the victim to be the gateway, while the victim talks to `web`. Returns whether a frame of the victim's

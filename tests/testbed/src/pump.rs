@@ -1,7 +1,7 @@
 //! A wire between a TAP device and a guest's socket: every frame, both ways, unfiltered.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,8 @@ fn carry(mut tap: File, socket: &UnixDatagram, stop: &AtomicBool) {
         let mut idle = true;
         if let Ok(length) = tap.read(&mut buffer) {
             idle = false;
-            send(socket, &buffer[..length]);
+            // softnet is woken by the same processor, and a real VM would wait for it as well.
+            sys::send_frame_patiently(socket, &buffer[..length]);
         }
         if let Ok(length) = socket.recv(&mut buffer) {
             idle = false;
@@ -56,16 +57,6 @@ fn carry(mut tap: File, socket: &UnixDatagram, stop: &AtomicBool) {
         }
         if idle {
             sys::wait_readable(&[&tap, socket], Duration::from_millis(100));
-        }
-    }
-}
-
-/// Waits a moment for a full socket: softnet is woken by the same processor, and a real VM would wait as well.
-fn send(socket: &UnixDatagram, frame: &[u8]) {
-    for _ in 0..50 {
-        match socket.send(frame) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_micros(100)),
-            _ => return,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The real softnet, started as Tart starts it: the frame socket is its standard input.
 
+#[cfg(target_os = "linux")]
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::binary::CALLER;
+use crate::binary;
 use crate::wait::{self, PATIENCE, Timeout};
 use crate::wire::Mac;
 use crate::{sys, tools};
@@ -95,14 +96,31 @@ impl Launch {
 pub fn command(program: &Path, caller: Caller) -> Command {
     let mut command = match caller {
         Caller::Root => Command::new(program),
-        Caller::User => {
-            let id = CALLER.to_string();
-            let mut command = Command::new(tools::find("setpriv").expect("setpriv is installed"));
-            command.args(["--reuid", &id, "--regid", &id, "--clear-groups"]).arg(program);
-            command
-        }
+        Caller::User => as_plain_user(program),
     };
     command.env("RUST_LOG", "softnet=info").stdin(Stdio::null());
+    command
+}
+
+/// A command that runs `program` as a user without any right.
+#[cfg(target_os = "linux")]
+fn as_plain_user(program: &Path) -> Command {
+    let (uid, gid) = binary::caller();
+    let mut command = Command::new(tools::find("setpriv").expect("setpriv is installed"));
+    command.args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--clear-groups"]).arg(program);
+    command
+}
+
+/// A command that runs `program` as a user without any right: root becomes one, whoever else runs the tests is one. sudo may
+/// be allowed to the latter; a PATH without it takes that away.
+#[cfg(target_os = "macos")]
+fn as_plain_user(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if nix::unistd::geteuid().is_root() {
+        let (uid, gid) = binary::caller();
+        sys::become_user(&mut command, uid, gid);
+    }
+    command.env("PATH", "/nonexistent");
     command
 }
 
@@ -126,6 +144,24 @@ pub struct Ended {
     pub said: String,
     /// What it had printed on standard output.
     pub printed: Vec<u8>,
+}
+
+impl Ended {
+    /// How many frames of the guest's it had dropped for `reason`, as its last words say.
+    #[must_use]
+    pub fn dropped(&self, reason: &str) -> u64 {
+        self.drops().find(|(name, _)| *name == reason).map_or(0, |(_, count)| count)
+    }
+
+    /// How many frames of the guest's it had dropped for every reason.
+    pub fn drops(&self) -> impl Iterator<Item = (&str, u64)> {
+        let lines = self.said.lines().filter(|line| line.contains("from the guest: "));
+        let lists = lines.filter_map(|line| line.split_once("dropped: [")?.1.strip_suffix(']'));
+        lists.flat_map(|list| list.split(", ")).filter_map(|drop| {
+            let (name, count) = drop.split_once(' ')?;
+            Some((name, count.parse().ok()?))
+        })
+    }
 }
 
 impl Softnet {
@@ -245,16 +281,30 @@ impl Softnet {
     ///
     /// # Panics
     /// When it does not.
-    pub fn stop(self) {
+    pub fn stop(self) -> Ended {
         self.signal(Signal::SIGINT);
         let ended = self.wait_end(PATIENCE);
         assert!(ended.status.success(), "softnet ended with {}: {}", ended.status, ended.said);
+        ended
+    }
+
+    /// Its real, effective and saved user, and its real and saved group.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u32> {
+        let mut ps = tools::command("ps -o ruid= -o uid= -o svuid= -o rgid= -o svgid= -p");
+        let printed = tools::finish(ps.arg(self.pid().to_string()));
+        // Nobody's number may be printed as a negative one.
+        printed.split_whitespace().map(|id| id.parse::<i64>().expect("ps prints numbers") as u32).collect()
     }
 
     /// A line of its `/proc/PID/status`, without the name.
     ///
     /// # Panics
     /// When there is none.
+    #[cfg(target_os = "linux")]
     #[must_use]
     pub fn status(&self, field: &str) -> String {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("softnet runs");

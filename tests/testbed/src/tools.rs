@@ -8,6 +8,9 @@ pub const REQUIRED: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+    ("prlimit", "util-linux"),
+    ("chrt", "util-linux"),
+    ("taskset", "util-linux"),
     ("timeout", "coreutils"),
     ("ping", "iputils-ping"),
     ("dnsmasq", "dnsmasq-base"),
@@ -65,7 +68,24 @@ pub fn run(line: &str) -> String {
     finish(&mut command(line))
 }
 
+/// Runs `script` in a shell, which must succeed, and returns what it printed.
+///
+/// # Panics
+/// With all output when it does not.
+pub fn sh(script: &str) -> String {
+    finish(command("sh -c").arg(script))
+}
+
+/// Whether `command` succeeds.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn succeeds(command: &mut Command) -> bool {
+    output(command).status.success()
+}
+
 /// Makes a network interface that leads nowhere, up, in the calling thread's network namespace.
+#[cfg(target_os = "linux")]
 pub fn add_interface(name: &str) {
     run(&format!("ip link add {name} type veth peer name {name}-far"));
     for end in [name, &format!("{name}-far")] {

@@ -159,10 +159,15 @@ pub fn udp(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), payload: &[u8]
 /// A ping in IPv4, marked with `ident`.
 #[must_use]
 pub fn echo(source: Ipv4Addr, destination: Ipv4Addr, ident: u16) -> Vec<u8> {
-    let mut bytes = vec![8, 0, 0, 0];
-    bytes.extend(ident.to_be_bytes());
-    bytes.extend([0, 1]);
-    bytes.extend(b"softnet testbed");
+    let [a, b] = ident.to_be_bytes();
+    icmp(source, destination, (8, 0), &[&[a, b, 0, 1][..], b"softnet testbed"].concat())
+}
+
+/// An ICMP message of this type and code in IPv4; `rest` is what follows the checksum.
+#[must_use]
+pub fn icmp(source: Ipv4Addr, destination: Ipv4Addr, kind: (u8, u8), rest: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind.0, kind.1, 0, 0];
+    bytes.extend(rest);
     let sum = checksum(&[&bytes]);
     bytes[2..4].copy_from_slice(&sum.to_be_bytes());
     ipv4(source, destination, 1, &bytes)
@@ -186,6 +191,34 @@ pub fn dhcp(operation: u8, xid: u32, client: Mac, your_ip: Ipv4Addr, options: &[
     }
     bytes.push(255);
     bytes
+}
+
+/// A DHCP message of `client`'s that has no address yet, broadcast from `source`.
+#[must_use]
+pub fn dhcp_request(source: Mac, client: Mac, xid: u32, options: &[(u8, &[u8])]) -> Vec<u8> {
+    let body = dhcp(1, xid, client, Ipv4Addr::UNSPECIFIED, options);
+    let datagram = udp((Ipv4Addr::UNSPECIFIED, 68), (Ipv4Addr::BROADCAST, 67), &body);
+    ethernet(Mac::BROADCAST, source, IPV4, &datagram)
+}
+
+/// The value of option `code` in the DHCP reply to `xid` that `frame` is, if it is one and has it.
+#[must_use]
+pub fn dhcp_option(frame: &[u8], xid: u32, code: u8) -> Option<&[u8]> {
+    // Behind the headers of Ethernet, IPv4 without options, UDP from port 67: what `dhcp` writes.
+    let is_reply = ether_type(frame)? == IPV4
+        && frame.get(23)? == &17
+        && frame.get(34..36)? == [0, 67]
+        && frame.get(42)? == &2
+        && frame.get(46..50)? == xid.to_be_bytes();
+    let mut rest = is_reply.then_some(frame.get(42 + 240..)?)?;
+    while let [kind, length, after @ ..] = rest {
+        let (value, next) = after.split_at_checked(usize::from(*length))?;
+        if *kind == code {
+            return Some(value);
+        }
+        rest = next;
+    }
+    None
 }
 
 /// The Internet checksum over `parts`, each but the last of even length.

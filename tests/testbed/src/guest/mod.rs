@@ -1,11 +1,14 @@
-//! Three kinds of guests, from the quickest to the most real.
+//! Three kinds of guests, from the quickest to the most real. The first runs anywhere, the others on Linux.
 
+#[cfg(target_os = "linux")]
 pub mod kernel;
 pub mod portable;
+#[cfg(target_os = "linux")]
 pub mod vm;
 
 use std::net::Ipv4Addr;
 
+#[cfg(target_os = "linux")]
 pub use kernel::KernelGuest;
 pub use portable::PortableGuest;
 

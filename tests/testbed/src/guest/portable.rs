@@ -221,7 +221,7 @@ impl PortableGuest {
     /// # Errors
     /// Those of the socket: `WouldBlock` when softnet is behind, `ConnectionRefused` when it is gone.
     pub fn send_raw(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.device.socket.send(frame).map(drop)
+        sys::send_frame(&self.device.socket, frame)
     }
 
     /// The socket, to be closed or read past the stack.
@@ -380,8 +380,8 @@ impl smoltcp::phy::TxToken for ToSend<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
         let mut frame = vec![0; length];
         let result = f(&mut frame);
-        // A full socket loses the frame, as a wire does; the stack sends again.
-        let _ = self.0.send(&frame);
+        // A socket that stays full loses the frame, as a wire does.
+        sys::send_frame_patiently(self.0, &frame);
         result
     }
 }

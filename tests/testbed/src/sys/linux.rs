@@ -1,15 +1,11 @@
-//! The harness's only `unsafe`: a TAP device, a packet socket, a socket pair as Tart makes it.
+//! Linux: a TAP device and a packet socket.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{setsockopt, sockopt};
 
 nix::ioctl_write_int!(
     /// Makes the opened /dev/net/tun the device that an `ifreq` describes.
@@ -18,18 +14,19 @@ nix::ioctl_write_int!(
     202
 );
 
-/// The guest's end and softnet's end of a frame socket, with the buffers that Tart gives them.
+/// Has every datagram that comes to `socket`, by whatever descriptor, signal the process `to` with SIGIO.
 ///
 /// # Panics
 /// When the kernel refuses.
-#[must_use]
-pub fn frame_sockets() -> (UnixDatagram, UnixDatagram) {
-    let (guest, softnet) = UnixDatagram::pair().expect("a socket pair is made");
-    for end in [&guest, &softnet] {
-        setsockopt(end, sockopt::RcvBuf, &(4 << 20)).expect("the receive buffer is set");
-        setsockopt(end, sockopt::SndBuf, &(1 << 20)).expect("the send buffer is set");
-    }
-    (guest, softnet)
+pub fn signal_input(socket: &UnixDatagram, to: u32) {
+    // SAFETY: system calls without pointers, on a descriptor that is open.
+    let results = unsafe {
+        [
+            libc::fcntl(socket.as_raw_fd(), libc::F_SETOWN, to.cast_signed()),
+            libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC),
+        ]
+    };
+    assert_eq!(results, [0, 0], "input is signalled: {}", io::Error::last_os_error());
 }
 
 /// Creates the TAP device `name` in the calling thread's network namespace; it is gone when the file is closed.
@@ -88,13 +85,4 @@ pub fn packet_socket(index: u32) -> OwnedFd {
     let joined = unsafe { libc::setsockopt(raw, libc::SOL_PACKET, option, (&raw const member).cast(), length) };
     assert_eq!(joined, 0, "a packet socket sees all frames: {}", io::Error::last_os_error());
     socket
-}
-
-/// Waits until one of `files` is readable or `limit` is over.
-pub fn wait_readable(files: &[&dyn AsFd], limit: Duration) {
-    let mut polled: Vec<_> = files.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)).collect();
-    // Rounded up, or the last millisecond would be spent turning.
-    let timeout = PollTimeout::try_from(limit + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
-    // An interruption is like a readable file: the caller looks and comes back.
-    let _ = poll(&mut polled, timeout);
 }

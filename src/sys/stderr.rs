@@ -1,0 +1,42 @@
+//! Messages on standard error, which belongs to whoever started us: a pipe that nobody empties, or a terminal that was
+//! halted, must hold up neither a setup, which others wait for, nor a relay.
+
+use std::io::{self, Write};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// What a pipe that poll(2) calls writable takes at once, and in one piece.
+const CHUNK: usize = libc::PIPE_BUF;
+/// How long a reader that has been quick so far may take, in milliseconds.
+const PATIENCE: u8 = 20;
+
+/// Standard error as a [`Write`] that does not block: what is not taken within a moment is lost.
+///
+/// O_NONBLOCK would be set on the open file description, which others share.
+#[derive(Debug, Default)]
+pub struct Stderr {
+    is_stuck: bool,
+}
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stderr = io::stderr();
+        let timeout = PollTimeout::from(if self.is_stuck { 0 } else { PATIENCE });
+        let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(&stderr), PollFlags::POLLOUT)];
+        let ready = match poll(&mut polled, timeout) {
+            Ok(count) => count > 0,
+            Err(Errno::EINTR) => return Err(io::ErrorKind::Interrupted.into()),
+            Err(errno) => return Err(errno.into()),
+        };
+        self.is_stuck = !ready;
+        if self.is_stuck {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        stderr.lock().write(&bytes[..bytes.len().min(CHUNK)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

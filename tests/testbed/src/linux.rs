@@ -1,0 +1,87 @@
+//! Linux's way to give what a scenario relies on.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use crate::binary;
+use crate::guest::PortableGuest;
+use crate::internet::Internet;
+use crate::sniffer::Sniffer;
+use crate::softnet::Caller;
+use crate::testbed::{Facts, Testbed, link_of};
+use crate::wire::Mac;
+
+/// Where softnet's own DHCP server keeps its records.
+const LEASES: &str = "/run/softnet/softnet0.leases";
+
+/// A Linux host in namespaces of its own.
+#[derive(Debug)]
+pub struct LinuxTestbed {
+    /// The world behind the uplink.
+    pub internet: Internet,
+    /// The program as it was built.
+    pub program: PathBuf,
+    /// Its copy with the setuid bit.
+    pub setuid: PathBuf,
+    facts: Facts,
+    caller: Caller,
+}
+
+impl LinuxTestbed {
+    /// A host for `program`, where a plain user starts the setuid copy. Only inside [`crate::isolate`].
+    #[must_use]
+    pub fn new(program: &str) -> Self {
+        let internet = Internet::new();
+        let program = Path::new(program).to_owned();
+        let setuid = binary::install_setuid(&program);
+        LinuxTestbed { facts: internet.facts(), internet, program, setuid, caller: Caller::User }
+    }
+
+    /// The same where root starts the program itself.
+    #[must_use]
+    pub fn as_root(mut self) -> Self {
+        self.caller = Caller::Root;
+        self
+    }
+}
+
+impl Testbed for LinuxTestbed {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn users_softnet(&self) -> (&Path, Caller) {
+        match self.caller {
+            Caller::Root => (&self.program, Caller::Root),
+            Caller::User => (&self.setuid, Caller::User),
+        }
+    }
+
+    fn sets_lease_time(&self) -> bool {
+        true
+    }
+
+    fn recorded_lease(&self, mac: Mac) -> Option<(Ipv4Addr, u64)> {
+        let records = fs::read_to_string(LEASES).ok()?;
+        let record = records.lines().find(|line| line.split(' ').nth(1) == Some(&mac.to_string()))?;
+        let mut words = record.split(' ');
+        let until: u64 = words.next()?.parse().ok()?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+        Some((words.nth(1)?.parse().ok()?, until.saturating_sub(now)))
+    }
+
+    fn is_address_of_name(&self, address: Ipv4Addr) -> bool {
+        address == self.facts.name.1
+    }
+
+    fn witness(&self, guest: &PortableGuest) -> Option<Sniffer> {
+        Some(Sniffer::on(&link_of(guest)))
+    }
+
+    /// # Panics
+    /// Always: here is everything that a scenario may ask for.
+    fn cannot_show(&self, what: &str, _instead: &str) {
+        panic!("{what}: this must be shown on Linux");
+    }
+}

@@ -241,8 +241,9 @@ check_cargo_deny() {
     if version=$(cargo-deny --version 2>/dev/null) && version_is_at_least "${version##* }" 0.18.0; then
         return
     fi
+    # Unoptimised: it runs once here, for a second, and optimising it takes longer than all else in a CI run.
     say "building cargo-deny into target/tools (checks licences and sources of dependencies): takes some minutes, once"
-    cargo install --quiet --locked --version 0.20.2 --root "$tools" cargo-deny ||
+    cargo install --quiet --debug --locked --version 0.20.2 --root "$tools" cargo-deny ||
         problem "cargo-deny" "see cargo's message above, or install it yourself: cargo install --locked cargo-deny"
     rm -f "$tools/.crates.toml" "$tools/.crates2.json"
 }

@@ -39,7 +39,7 @@
 //! **Source.** The live lease.
 //!
 //! **ICMP errors** are whole, and quote a datagram that came to the live lease from where the error goes; a redirect is
-//! none of a guest's: see [`super::icmp`].
+//! none of a guest's: see `icmp.rs`.
 //!
 //! **Destination of the frame.** 255.255.255.255 and the subnet's broadcast address go to the broadcast MAC; a multicast
 //! group goes to its own MAC (RFC 1112, section 6.4); everything else to a unicast MAC, which is the gateway's while isolated.

@@ -12,8 +12,8 @@ use vmnet_fake::{Call, Error as Fault, Facts as Told, Status, Wire};
 use super::*;
 use crate::engine::{Config, Engine, EthernetAddress, PolicyEntries};
 use crate::lifeline::{End, Lifeline};
-use crate::privilege::Unprivileged;
 use crate::relay::{Relay, RelayError};
+use crate::sandbox::Confined;
 
 const GUEST: [u8; 6] = [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee];
 const GATEWAY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
@@ -460,7 +460,7 @@ fn bench() -> Bench {
             network: *host.network(),
             policy: PolicyEntries::default(),
         });
-        Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Unprivileged::assumed())
+        Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Confined::assumed())
     });
     Bench { guest, wire, relay }
 }

@@ -27,8 +27,15 @@ fn send_to(socket: &UnixDatagram, address: &libc::sockaddr_un, length: usize) ->
     header.msg_hdr.msg_iov = &raw mut vector;
     header.msg_hdr.msg_iovlen = 1;
     // SAFETY: the header points at values that live through the call.
-    let sent =
-        unsafe { libc::sendmmsg(socket.as_raw_fd(), &raw mut header, 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_sendmmsg,
+            socket.as_raw_fd(),
+            &raw mut header,
+            1,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
     if sent == 1 { Ok(()) } else { Err(Errno::last()) }
 }
 
@@ -114,7 +121,7 @@ fn no_descriptor_comes_with_a_message() {
         header.msg_hdr.msg_controllen = size_of_val(&control) as _;
         let none = std::ptr::null_mut();
         // SAFETY: the header points at values that live through the call.
-        let received = unsafe { libc::recvmmsg(ours.as_raw_fd(), &raw mut header, 1, libc::MSG_DONTWAIT, none) };
+        let received = unsafe { libc::recvmmsg(ours.as_raw_fd(), &raw mut header, 1, libc::MSG_DONTWAIT as _, none) };
         let refused = header.msg_hdr.msg_flags & libc::MSG_CTRUNC != 0 && header.msg_hdr.msg_controllen == 0;
         if received != 1 || !refused {
             exit_at_once(1);

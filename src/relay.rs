@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //! One thread, one wait. poll(2) tells which side has frames, that a signal came, or that it is time to look whether the
-//! guest is still there. Each turn reads at most [`BATCHES_A_TURN`] batches from each side, one side after the other, so
+//! guest is still there. Each turn reads at most `BATCHES_A_TURN` batches from each side, one side after the other, so
 //! that a flood one way starves neither the other way nor the signals; what is left makes the next poll return at once.
 //! Nothing here blocks on one peer: a guest that does not read, or a host whose queue is full, loses frames, counted.
 //!

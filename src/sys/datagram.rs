@@ -1,7 +1,7 @@
 //! Frames to and from the guest's socket: one datagram a frame, many frames a system call where the system can.
 //!
 //! What is done with a batch and with each error is told here, once; how many datagrams move a call is each system's own
-//! ([`Messages`]). Every call carries MSG_DONTWAIT instead of O_NONBLOCK on the socket: the flag would be set on the open
+//! (`Messages`). Every call carries MSG_DONTWAIT instead of O_NONBLOCK on the socket: the flag would be set on the open
 //! file description, which the program that started us shares.
 
 #[cfg(target_os = "linux")]

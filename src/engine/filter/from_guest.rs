@@ -63,7 +63,9 @@ impl Filter {
             other => other,
         };
         self.check_source(datagram.source)?;
-        check_error(&datagram)?;
+        if datagram.protocol == IpProtocol::Icmp {
+            check_error(datagram)?;
+        }
         self.check_destination_mac(frame.destination, datagram.destination)?;
         self.check_destination(datagram.destination, &transport)
     }

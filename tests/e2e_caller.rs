@@ -1,4 +1,5 @@
 //! What whoever starts a setuid softnet chose for it, and may do to it while it is root: nothing of it counts.
+#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::io::{IoSlice, Write};

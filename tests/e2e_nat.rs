@@ -1,4 +1,5 @@
 //! What a guest can make the host's NAT say in the name of others: nothing.
+#![cfg(target_os = "linux")]
 
 use softnet_testbed::attack::Party;
 use softnet_testbed::internet::{UPLINK, WEB};

@@ -2,11 +2,11 @@
 # Boots the tests' VM (scripts/vm-image.sh) behind the softnet that is installed or built here, on this machine's real network,
 # and judges what the guest reports. Where the end-to-end tests with a VM do not run: on a Mac with QEMU.
 #
-#     scripts/vm-judge.sh WEB       WEB: the address of a web server that the guest is to reach
+#     scripts/judge-vm.sh WEB       WEB: the address of a web server that the guest is to reach
 set -euo pipefail
 cd "${BASH_SOURCE[0]%/*}/.."
 
-web=${1:?usage: scripts/vm-judge.sh WEB}
+web=${1:?usage: scripts/judge-vm.sh WEB}
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 

@@ -10,10 +10,11 @@ fn sources(place: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut waiting = vec![root.join(place)];
     while let Some(path) = waiting.pop() {
-        if path.is_dir() {
-            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.ends_with("tests.rs") {
+        if path.ends_with("tests.rs") || path.ends_with("tests") {
+            // The tests of a module, in a file or a folder of their own.
             continue;
+        } else if path.is_dir() {
+            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.extension().is_some_and(|extension| extension == "rs") && path.exists() {
             let text = fs::read_to_string(&path).unwrap();
             found.push((path, text));

@@ -3,11 +3,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use softnet_testbed::attack::Party;
 use softnet_testbed::internet::{NAME, UPLINK, WEB};
 use softnet_testbed::isolate::in_own_network;
+use softnet_testbed::servers::DEAD_DOMAIN;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::wait::{PATIENCE, SILENCE};
-use softnet_testbed::wire::{self, Mac};
+use softnet_testbed::wire::{self, IPV4, Mac};
 use softnet_testbed::{servers, tools};
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
@@ -34,6 +36,29 @@ fn a_guest_reaches_the_host_by_its_gateway_address_alone() {
         guest.http_get(gateway, PATIENCE).expect("the gateway's own address answers");
         guest.http_get(WEB, PATIENCE).expect("the Internet answers");
         softnet.stop();
+    });
+}
+
+#[test]
+fn a_guest_that_asks_for_names_that_nobody_answers_leaves_dns_to_the_others() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (first, mut greedy) = bed.guest(Mac::guest(1), "");
+        let (second, mut other) = bed.guest(Mac::guest(2), "");
+        let gateway = Party::gateway_of(&greedy);
+        let from = greedy.address();
+        // A resolver holds each open for ten seconds: more of them than it holds for all, as far as the guest can see to it.
+        for number in 0..12_000_u16 {
+            let query = servers::dns_query(number, &format!("n{number}.{DEAD_DOMAIN}"));
+            let datagram = wire::udp((from, 20_000 + number), (gateway.ip, 53), &query);
+            greedy.send_raw(&wire::ethernet(gateway.mac, greedy.mac(), IPV4, &datagram)).expect("the socket takes it");
+        }
+        greedy.flush();
+        for _ in 0..5 {
+            assert_eq!(other.resolve(gateway.ip, NAME, PATIENCE).expect("the other guest's names"), WEB);
+        }
+        first.stop();
+        second.stop();
     });
 }
 

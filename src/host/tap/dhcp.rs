@@ -24,6 +24,7 @@ use ipnet::Ipv4Net;
 use nix::sys::signal::Signal;
 use nix::unistd::{Group, Pid, User};
 
+use super::nat::MOST_DNS_QUESTIONS;
 use super::programs::{Program, run};
 use super::state::{self, Made, State};
 use super::{Error, NAT_BRIDGE, subnet};
@@ -136,6 +137,8 @@ impl Service<'_> {
             "--no-ping".to_owned(),
             // The host's own names are not the guests' business.
             "--no-hosts".to_owned(),
+            // One guest's questions for dead names must not use up everybody's.
+            format!("--dns-forward-max={MOST_DNS_QUESTIONS}"),
             // A guest must not fill the host's log.
             "--quiet-dhcp".to_owned(),
         ];

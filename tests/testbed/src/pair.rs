@@ -22,7 +22,7 @@ use crate::softnet::{Ended, Launch, Softnet};
 use crate::testbed::{LinuxTestbed, Testbed};
 use crate::wait::{PATIENCE, Timeout};
 use crate::wire::{self, Mac};
-use crate::{isolate, scapy, state};
+use crate::{isolate, scapy, state, tools};
 
 /// Of whom the attacks are.
 pub const ATTACKER: Mac = Mac::guest(0xa);
@@ -180,17 +180,24 @@ impl Pair {
     #[must_use]
     pub fn newcomer(&mut self, number: u8) -> Newcomer {
         let mac = Mac::guest(number);
+        let ports = || tools::run(&format!("ip -o link show master {}", self.bridge));
+        let before = ports();
         let (socket, held) = match &mut self.side {
             Side::Plain { bridge, .. } => {
                 let (socket, pump) = bridge.attach();
-                (socket, Held::Pump(pump))
+                (socket, Held::Pump { _pump: pump })
             }
             Side::Softnet { launch, .. } => {
                 let (softnet, socket) = launch.clone().for_guest(mac).start();
                 (socket, Held::Softnet(softnet))
             }
         };
-        Newcomer { guest: PortableGuest::new(socket, mac), _held: held }
+        // "7: softnet-2: <..."
+        let names =
+            |list: &str| list.lines().filter_map(|line| Some(line.split(": ").nth(1)?.to_owned())).collect::<Vec<_>>();
+        let old = names(&before);
+        let port = names(&ports()).into_iter().find(|port| !old.contains(port)).expect("a guest has a port");
+        Newcomer { guest: PortableGuest::new(socket, mac), port, held }
     }
 
     /// Ends the softnets, and returns what the attacker's said last.
@@ -212,13 +219,14 @@ impl Pair {
 pub struct Newcomer {
     /// The guest.
     pub guest: PortableGuest,
-    _held: Held,
+    /// Its port of the bridge.
+    pub port: String,
+    held: Held,
 }
 
 #[derive(Debug)]
-#[expect(dead_code, reason = "they are held, not used")]
 enum Held {
-    Pump(Pump),
+    Pump { _pump: Pump },
     Softnet(Softnet),
 }
 
@@ -231,6 +239,16 @@ impl Newcomer {
         let start = Instant::now();
         self.guest.dhcp(limit)?;
         Ok(start.elapsed())
+    }
+
+    /// Ends its softnet, and returns what that said last.
+    ///
+    /// # Panics
+    /// When there is none, or it does not end in order.
+    #[must_use]
+    pub fn stop(self) -> Ended {
+        let Held::Softnet(softnet) = self.held else { panic!("there is no softnet on a plain bridge") };
+        softnet.stop()
     }
 }
 

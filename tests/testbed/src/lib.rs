@@ -53,5 +53,7 @@ pub mod state;
 pub mod sys;
 pub mod testbed;
 pub mod tools;
+#[cfg(target_os = "linux")]
+pub mod traps;
 pub mod wait;
 pub mod wire;

@@ -74,6 +74,12 @@ need_test() {
     need_vm
     need ping iputils-ping "a test's guest"
     need arping iputils-arping "a test's attacker"
+    need arpspoof dsniff "a test's attacker: ARP in others' names"
+    need hping3 hping3 "a test's attacker: datagrams from others' addresses"
+    need nmap nmap "a test's attacker: scans, decoys, fragments"
+    need dhcpstarv dhcpstarv "a test's attacker: all addresses of a DHCP server"
+    need scapy3 python3-scapy "a test's attacker: frames that no other tool makes"
+    need dhclient isc-dhcp-client "a test's attacker: one guest by many names"
     need udhcpc udhcpc "a test's guest"
     need curl curl "a test's guest"
     need iperf3 iperf3 "a test's guest"
@@ -160,14 +166,14 @@ check_lints() {
     done
 }
 
-# Sets `as_root`, the words before a command that needs root.
+# check_root WHY: sets `as_root`, the words before a command that needs root; where there is no way to it, a problem.
 check_root() {
     as_root=()
     ((EUID)) || return 0
     if ! command -v sudo >/dev/null; then
-        problem "root: you are $(id -un), and there is no sudo" "become root ('su -') and run make again, or have sudo set up for you"
+        problem "root, to $1: you are $(id -un), and there is no sudo" "become root ('su -') and run make again, or have sudo set up for you"
     elif ! sudo -n true 2>/dev/null && [[ ! -t 0 ]]; then
-        problem "root: sudo asks for a password, and there is no terminal to ask on" "run 'sudo -v' first, or run as root"
+        problem "root, to $1: sudo asks for a password, and there is no terminal to ask on" "run 'sudo -v' first, or run as root"
     else
         as_root=(sudo)
     fi
@@ -259,7 +265,7 @@ check_mac() {
         *" demo "* | *" test "*) ;;
         *) return 0 ;;
     esac
-    check_root
+    check_root "use vmnet as guests' hosts do"
     ((${#as_root[@]})) || return 0
     say "sudo will be asked for, and may ask for your password: only root sets the DHCP lease time of guests, may make the setuid"
     say "copy of softnet that is tried, and may look at what passes between guests; before macOS 26 also to use vmnet at all"
@@ -276,7 +282,12 @@ if [[ $system == Darwin ]]; then
     exit "$problems"
 fi
 look "$@"
-check_root
+as_root=()
+if ((${#missing[@]})); then
+    check_root "install packages"
+elif [[ $* != build ]]; then
+    check_root "make networks apart from this machine's own"
+fi
 if ((${#missing[@]})); then
     install_missing
     look "$@"

@@ -6,6 +6,7 @@ use std::io::{IoSlice, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -169,23 +170,46 @@ fn a_daemon_that_stays_leaves_the_callers_control_group() {
         mount(Some("cgroup2"), folder, Some("cgroup2"), MsFlags::empty(), None::<&str>).expect("cgroup2 is mounted");
         // The hierarchy is the machine's, its one part that is not this test's own: a name that nobody else has.
         let namespace = fs::metadata("/proc/self/ns/net").expect("a network namespace").ino();
-        let own = format!("{folder}/softnet-test-{namespace}");
-        fs::create_dir(&own).expect("a control group is made");
+        let own = ControlGroup::new(format!("{folder}/softnet-test-{namespace}"));
         let bed = LinuxTestbed::new(SOFTNET);
         let (guest, other) = sys::frame_sockets();
         // Root puts the shell there, as a service manager does; the shell becomes the caller.
         let script = format!(
-            "echo 0 > {own}/cgroup.procs && exec setpriv --reuid {CALLER} --regid {CALLER} --clear-groups \"$@\""
+            "echo 0 > {}/cgroup.procs && exec setpriv --reuid {CALLER} --regid {CALLER} --clear-groups \"$@\"",
+            own.0
         );
         let mut command = Command::new("sh");
         command.args(["-c", &script, "sh"]).arg(&bed.setuid);
         command.args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string()]).env("RUST_LOG", "softnet=info");
         command.stdin(OwnedFd::from(other));
         assert_serves(command, guest, MAC, "a control group");
-        let members = fs::read_to_string(format!("{own}/cgroup.procs")).expect("members are listed");
-        assert_eq!(members, "", "dnsmasq stays in the caller's control group");
-        fs::remove_dir(&own).expect("an empty control group is removed");
+        assert_eq!(own.members(), "", "dnsmasq stays in the caller's control group");
     });
+}
+
+/// A control group, which outlives the test's namespaces unless it is removed.
+struct ControlGroup(String);
+
+impl ControlGroup {
+    fn new(path: String) -> Self {
+        fs::create_dir(&path).expect("a control group is made");
+        ControlGroup(path)
+    }
+
+    fn members(&self) -> String {
+        fs::read_to_string(format!("{}/cgroup.procs", self.0)).expect("members are listed")
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        // What is still there goes to the root of the hierarchy: a group with members cannot be removed.
+        let root = Path::new(&self.0).with_file_name("cgroup.procs");
+        for member in self.members().lines() {
+            let _ = fs::write(&root, member);
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What a guest can make the host's NAT say in the name of others: nothing.
 #![cfg(target_os = "linux")]
 
+use std::net::UdpSocket;
+
 use softnet_testbed::attack::Party;
+use softnet_testbed::guest::KernelGuest;
 use softnet_testbed::internet::{UPLINK, WEB};
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::sniffer::Sniffer;
@@ -41,5 +44,47 @@ fn an_icmp_error_about_a_neighbours_connection_does_not_leave_the_host() {
         uplink.expect("the victim's own error", PATIENCE, is_error).expect("it leaves the host");
         first.stop();
         second.stop();
+    });
+}
+
+/// Whoever holds the host's half of a connection's five facts gets what the peer sends: a guest that chose a service's port
+/// would be the service, for the peers that it names ("port shadow", Mixon-Baca et al., PoPETs 2024).
+#[test]
+fn a_guest_takes_no_port_of_the_hosts_services() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, socket) = bed.launch(Mac::guest(1)).start();
+        let mut guest = KernelGuest::new("guest", socket, Mac::guest(1));
+        guest.dhcp();
+        let service = UdpSocket::bind((UPLINK, 500)).expect("a service of the host's");
+        service.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
+        let [peer, other] = bed.internet.netns.enter(|| {
+            [4500, 4501].map(|port| {
+                let peer = UdpSocket::bind((WEB, port)).expect("a peer's socket");
+                peer.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
+                peer
+            })
+        });
+        let mut uplink = Sniffer::on("uplink");
+        for line in [
+            format!("hping3 -n -q -c 1 --udp -s 500 -k -p 4500 {WEB}"),
+            format!("hping3 -n -q -c 1 -S -s 22 -k -p 80 {WEB}"),
+        ] {
+            let _ = guest.output(&line);
+        }
+        let mut buffer = [0; 100];
+        let (_, from) = peer.recv_from(&mut buffer).expect("the guest's datagram comes to the peer");
+        assert!(from.port() >= 1024, "the guest speaks from the host's port {}", from.port());
+        let is_segment = |frame: &[u8]| wire::ip_addresses(frame) == Some((UPLINK, WEB)) && frame[14 + 9] == 6;
+        let segment = uplink.expect("the guest's segment", PATIENCE, is_segment).expect("it leaves the host");
+        assert!(u16::from_be_bytes([segment[34], segment[35]]) >= 1024, "the guest speaks from the host's port 22");
+
+        // The control: who was not spoken to reaches the service; then who was.
+        for peer in [other, peer] {
+            peer.send_to(b"for the service", (UPLINK, 500)).expect("sent");
+            let (length, from) = service.recv_from(&mut buffer).expect("it comes to the service, not to the guest");
+            assert_eq!((&buffer[..length], from), (&b"for the service"[..], peer.local_addr().expect("an address")));
+        }
+        softnet.stop();
     });
 }

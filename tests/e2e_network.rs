@@ -116,10 +116,12 @@ fn killed_at_any_moment_of_the_setup_it_leaves_what_the_next_start_repairs() {
         softnet.stop();
         let (down, text) = network("down");
         assert!(down, "{text}");
-        // From early to late, finer than any step; every other time from nothing.
-        for round in 0..16u64 {
+        // From early to late, finer than any step, then at random; every fourth time from nothing.
+        let mut random = Random::new();
+        for round in 0..24u64 {
+            let moment = if round < 16 { (3 + round * 11) * 1000 } else { random.below(60_000) };
             let (softnet, socket) = bed.launch(MAC).spawn();
-            std::thread::sleep(Duration::from_millis(3 + round * 11)); // the moment of the kill
+            std::thread::sleep(Duration::from_micros(moment)); // the moment of the kill
             softnet.signal(Signal::SIGKILL);
             assert!(!softnet.wait_end(PATIENCE).status.success(), "killed");
             drop(socket);
@@ -135,6 +137,26 @@ fn killed_at_any_moment_of_the_setup_it_leaves_what_the_next_start_repairs() {
         assert_eq!(tools::run("ip -o link show type bridge"), "", "nothing is left");
         assert!(processes("dnsmasq").is_empty(), "nothing is left");
     });
+}
+
+/// Numbers that differ from run to run; the seed is said.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let seed = now.as_nanos() as u64 | 1;
+        eprintln!("seed {seed}");
+        Random(seed)
+    }
+
+    /// One below `end` (xorshift64, Marsaglia 2003).
+    fn below(&mut self, end: u64) -> u64 {
+        for shift in [13, -7, 17] {
+            self.0 ^= if shift > 0 { self.0 << shift } else { self.0 >> -shift };
+        }
+        self.0 % end
+    }
 }
 
 #[test]

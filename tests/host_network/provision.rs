@@ -20,7 +20,7 @@ use softnet_testbed::wire::Mac;
 
 use crate::link::{
     GUEST, OTHER, assert_contains, assert_nothing_is_left, details, dnsmasq, gateway_mac, host_request, offer, open,
-    opened, request, sleep,
+    opened, refused, request, sleep,
 };
 
 #[test]
@@ -124,6 +124,23 @@ fn whatever_is_amiss_is_mended_by_the_next_start() {
         sh("rm -r /run/softnet");
         assert_eq!(offer(&mut opened(&request(GUEST)), GUEST, 1).seconds, 600);
         assert_eq!(processes("dnsmasq").len(), 1);
+    });
+}
+
+#[test]
+fn a_start_that_may_not_set_what_a_bridge_needs_leaves_no_bridge() {
+    in_own_network(|| {
+        // As in a container that may make links, and not write there.
+        sh("mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys");
+        let message = refused(&request(GUEST));
+        assert_contains(&message, &["/proc/sys/net/", "softnet0", "Read-only"]);
+        assert_eq!(run("ip -o link show type bridge"), "", "a bridge without settings is left");
+        // One that was there is not softnet's to remove.
+        run("ip link add softnet0 type bridge");
+        refused(&request(GUEST));
+        assert_contains(&run("ip -o link show type bridge"), &["softnet0"]);
+        sh("umount /proc/sys");
+        drop(opened(&request(GUEST)));
     });
 }
 

@@ -42,17 +42,27 @@ pub(super) fn provision(
     }
     // Chosen before anything is made, so that a refusal leaves nothing behind.
     let address = choose_address(netlink, name, found.as_ref(), wanted)?;
+    let is_new = found.is_none();
     let link = match found {
         Some(link) => adopt(netlink, link)?,
         None => create(netlink, name)?,
     };
+    let configured = configure(name).and_then(|()| give_address(netlink, locked, name, &link, address));
+    if configured.is_err() && is_new {
+        // What may not be set here, no later start may set either: the bridge would stay as it is.
+        let _ = netlink.delete_link(link.index);
+    }
+    let address = configured?;
+    Ok(Bridge { name: name.to_owned(), index: link.index, mac: link.mac, mac_is_its_own: true, mtu: link.mtu, address })
+}
+
+/// The kernel's settings for a bridge of ours.
+fn configure(name: &str) -> Result<(), Error> {
     sysctl::disable_ipv6(name)?;
     // ARP for an address of another interface of the host's is not answered here.
     sysctl::set_ipv4(name, "arp_ignore", "1")?;
     sysctl::set_ipv4(name, "accept_redirects", "0")?;
-    sysctl::set_ipv4(name, "forwarding", if name == NAT_BRIDGE { "1" } else { "0" })?;
-    let address = give_address(netlink, locked, name, &link, address)?;
-    Ok(Bridge { name: name.to_owned(), index: link.index, mac: link.mac, mac_is_its_own: true, mtu: link.mtu, address })
+    sysctl::set_ipv4(name, "forwarding", if name == NAT_BRIDGE { "1" } else { "0" })
 }
 
 /// Brings a bridge up.

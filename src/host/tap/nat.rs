@@ -16,7 +16,8 @@
 //! nothing. Frames between two ports of one bridge are no business of this table, but pass through it where
 //! `bridge-nf-call-iptables` is on (docker turns it on): they are told by a destination that is not the bridge's MAC.
 //!
-//! **postrouting**: masquerade. No conntrack helper is assigned, so no payload opens a port (NAT slipstreaming).
+//! **postrouting**: masquerade. A guest's connection never leaves from a port below 1024 of the host's: whoever holds the host's
+//! port towards a peer gets what the peer sends there, and would be the host's service for it. No conntrack helper is assigned, so no payload opens a port (NAT slipstreaming).
 
 use std::fmt::Write;
 
@@ -103,7 +104,9 @@ pub(super) fn ruleset(bridges: &[LiveBridge]) -> String {
         );
         if *name == NAT_BRIDGE {
             rule(&mut into, format_args!("oifname \"{name}\" ct state established,related accept"));
-            rule(&mut postrouting, format_args!("ip saddr {subnet} oifname != {{ \"{name}\", \"lo\" }} masquerade"));
+            let leaves = format!("ip saddr {subnet} oifname != {{ \"{name}\", \"lo\" }}");
+            rule(&mut postrouting, format_args!("{leaves} meta l4proto {{ tcp, udp }} masquerade to :1024-65535"));
+            rule(&mut postrouting, format_args!("{leaves} masquerade"));
         }
     }
 
@@ -161,7 +164,10 @@ mod tests {
         let text = ruleset(&[bridge(NAT_BRIDGE, "192.168.64.1/24")]);
         assert_eq!(
             chain(&text, "postrouting"),
-            ["ip saddr 192.168.64.0/24 oifname != { \"softnet0\", \"lo\" } masquerade"]
+            [
+                "ip saddr 192.168.64.0/24 oifname != { \"softnet0\", \"lo\" } meta l4proto { tcp, udp } masquerade to :1024-65535",
+                "ip saddr 192.168.64.0/24 oifname != { \"softnet0\", \"lo\" } masquerade",
+            ]
         );
         assert_eq!(
             chain(&text, "forward"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::guest::PortableGuest;
 use crate::sniffer::Sniffer;
 use crate::wait::{PATIENCE, SILENCE};
-use crate::wire::{self, ARP, Arp, IPV4, IPV6, Mac, VLAN};
+use crate::wire::{self, ARP, Arp, IPV4, IPV6, Mac, PROVIDER_VLAN, VLAN};
 
 /// Someone on the link.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +165,7 @@ pub fn is_same(sent: &[u8], witnessed: &[u8]) -> bool {
         |frame: &[u8]| frame[..frame.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)].to_vec();
     let (sent, witnessed) = (unpadded(sent), unpadded(witnessed));
     let untagged = [&sent[..12], sent.get(16..).unwrap_or_default()].concat();
-    witnessed == sent || (wire::ether_type(&sent) == Some(VLAN) && witnessed == untagged)
+    witnessed == sent || ([VLAN, PROVIDER_VLAN].map(Some).contains(&wire::ether_type(&sent)) && witnessed == untagged)
 }
 
 /// The attacker sends `spoofs`, and none of them passes on `bridge`.

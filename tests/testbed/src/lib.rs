@@ -11,7 +11,7 @@
 //! processes are real, touch nothing of the machine, and are gone with the body. Inside stand an `Internet` behind the
 //! host's uplink, whose every server is reachable from the host itself, so that "blocked" can be told from "not there";
 //! also guests with a kernel's stack (`KernelGuest`), a whole VM (`guest::vm`), and the control, a `PlainBridge` whose
-//! ports filter nothing, where the attacks succeed.
+//! ports filter nothing, where the attacks succeed. A `Pair` is an attacker and its victim on either, for real tools.
 //!
 //! **macOS**: the machine's own vmnet and bootpd, by turns (`isolate` is a lock there), and the Internet as it is. What a Mac
 //! cannot show it says, and counts ([`shown`]); it skips nothing in silence.
@@ -36,9 +36,13 @@ mod mac;
 #[cfg(target_os = "linux")]
 pub mod netns;
 #[cfg(target_os = "linux")]
+pub mod pair;
+#[cfg(target_os = "linux")]
 pub mod plain;
 #[cfg(target_os = "linux")]
 pub mod pump;
+#[cfg(target_os = "linux")]
+pub mod scapy;
 pub mod scenarios;
 pub mod servers;
 pub mod shown;
@@ -49,5 +53,7 @@ pub mod state;
 pub mod sys;
 pub mod testbed;
 pub mod tools;
+#[cfg(target_os = "linux")]
+pub mod traps;
 pub mod wait;
 pub mod wire;

@@ -51,6 +51,13 @@ impl Launch {
         self
     }
 
+    /// The same for another guest.
+    #[must_use]
+    pub fn for_guest(mut self, mac: Mac) -> Self {
+        self.mac = mac;
+        self
+    }
+
     /// With more options, split at blanks.
     #[must_use]
     pub fn with(mut self, options: &str) -> Self {

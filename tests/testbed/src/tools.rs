@@ -20,6 +20,13 @@ pub const REQUIRED: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("iperf3", "iperf3"),
     ("arping", "iputils-arping"),
+    ("arpspoof", "dsniff"),
+    ("macof", "dsniff"),
+    ("nmap", "nmap"),
+    ("hping3", "hping3"),
+    ("dhcpstarv", "dhcpstarv"),
+    ("dhclient", "isc-dhcp-client"),
+    ("scapy3", "python3-scapy"),
     ("sudo", "sudo"),
     ("qemu-system-x86_64", "qemu-system-x86"),
 ];

@@ -39,6 +39,8 @@ pub const ARP: u16 = 0x0806;
 pub const IPV6: u16 = 0x86dd;
 /// Ethernet type of a VLAN tag.
 pub const VLAN: u16 = 0x8100;
+/// Ethernet type of a provider's VLAN tag, around another one.
+pub const PROVIDER_VLAN: u16 = 0x88a8;
 
 /// An ARP message of Ethernet and IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,34 +56,41 @@ fn a_guest_takes_no_port_of_the_hosts_services() {
         let (softnet, socket) = bed.launch(Mac::guest(1)).start();
         let mut guest = KernelGuest::new("guest", socket, Mac::guest(1));
         guest.dhcp();
-        let service = UdpSocket::bind((UPLINK, 500)).expect("a service of the host's");
-        service.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
-        let [peer, other] = bed.internet.netns.enter(|| {
-            [4500, 4501].map(|port| {
-                let peer = UdpSocket::bind((WEB, port)).expect("a peer's socket");
-                peer.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
-                peer
-            })
-        });
         let mut uplink = Sniffer::on("uplink");
-        for line in [
-            format!("hping3 -n -q -c 1 --udp -s 500 -k -p 4500 {WEB}"),
-            format!("hping3 -n -q -c 1 -S -s 22 -k -p 80 {WEB}"),
-        ] {
-            let _ = guest.output(&line);
-        }
-        let mut buffer = [0; 100];
-        let (_, from) = peer.recv_from(&mut buffer).expect("the guest's datagram comes to the peer");
-        assert!(from.port() >= 1024, "the guest speaks from the host's port {}", from.port());
-        let is_segment = |frame: &[u8]| wire::ip_addresses(frame) == Some((UPLINK, WEB)) && frame[14 + 9] == 6;
-        let segment = uplink.expect("the guest's segment", PATIENCE, is_segment).expect("it leaves the host");
-        assert!(u16::from_be_bytes([segment[34], segment[35]]) >= 1024, "the guest speaks from the host's port 22");
+        // IPsec's below 1024, WireGuard's above.
+        for port in [500, 51_820] {
+            let service = UdpSocket::bind((UPLINK, port)).expect("a service of the host's");
+            service.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
+            let [peer, other] = bed.internet.netns.enter(|| {
+                [4500, 4501].map(|port| {
+                    let peer = UdpSocket::bind((WEB, port)).expect("a peer's socket");
+                    peer.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
+                    peer
+                })
+            });
+            for line in [
+                format!("hping3 -n -q -c 1 --udp -s {port} -k -p 4500 {WEB}"),
+                format!("hping3 -n -q -c 1 -S -s {port} -k -p 80 {WEB}"),
+            ] {
+                let _ = guest.output(&line);
+            }
+            let mut buffer = [0; 100];
+            let (_, from) = peer.recv_from(&mut buffer).expect("the guest's datagram comes to the peer");
+            let is_segment = |frame: &[u8]| wire::ip_addresses(frame) == Some((UPLINK, WEB)) && frame[14 + 9] == 6;
+            let segment = uplink.expect("the guest's segment", PATIENCE, is_segment).expect("it leaves the host");
+            for taken in [from.port(), u16::from_be_bytes([segment[34], segment[35]])] {
+                assert!(taken >= 1024 && taken != port, "the guest speaks from the host's port {taken}");
+            }
 
-        // The control: who was not spoken to reaches the service; then who was.
-        for peer in [other, peer] {
-            peer.send_to(b"for the service", (UPLINK, 500)).expect("sent");
-            let (length, from) = service.recv_from(&mut buffer).expect("it comes to the service, not to the guest");
-            assert_eq!((&buffer[..length], from), (&b"for the service"[..], peer.local_addr().expect("an address")));
+            // The control: who was not spoken to reaches the service; then who was.
+            for peer in [other, peer] {
+                peer.send_to(b"for the service", (UPLINK, port)).expect("sent");
+                let (length, from) = service.recv_from(&mut buffer).expect("it comes to the service, not to the guest");
+                assert_eq!(
+                    (&buffer[..length], from),
+                    (&b"for the service"[..], peer.local_addr().expect("an address"))
+                );
+            }
         }
         softnet.stop();
     });

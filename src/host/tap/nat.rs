@@ -16,8 +16,9 @@
 //! nothing. Frames between two ports of one bridge are no business of this table, but pass through it where
 //! `bridge-nf-call-iptables` is on (docker turns it on): they are told by a destination that is not the bridge's MAC.
 //!
-//! **postrouting**: masquerade. A guest's connection never leaves from a port below 1024 of the host's: whoever holds the host's
-//! port towards a peer gets what the peer sends there, and would be the host's service for it. No conntrack helper is assigned, so no payload opens a port (NAT slipstreaming).
+//! **postrouting**: masquerade. Whoever holds a port of the host's towards a peer gets what the peer sends there, and would be
+//! the host's service for it: a guest's connection leaves from a random port, never from one below 1024 or from the one that the
+//! guest chose. No conntrack helper is assigned, so no payload opens a port (NAT slipstreaming).
 
 use std::fmt::Write;
 
@@ -105,7 +106,10 @@ pub(super) fn ruleset(bridges: &[LiveBridge]) -> String {
         if *name == NAT_BRIDGE {
             rule(&mut into, format_args!("oifname \"{name}\" ct state established,related accept"));
             let leaves = format!("ip saddr {subnet} oifname != {{ \"{name}\", \"lo\" }}");
-            rule(&mut postrouting, format_args!("{leaves} meta l4proto {{ tcp, udp }} masquerade to :1024-65535"));
+            rule(
+                &mut postrouting,
+                format_args!("{leaves} meta l4proto {{ tcp, udp }} masquerade to :1024-65535 fully-random"),
+            );
             rule(&mut postrouting, format_args!("{leaves} masquerade"));
         }
     }
@@ -165,7 +169,7 @@ mod tests {
         assert_eq!(
             chain(&text, "postrouting"),
             [
-                "ip saddr 192.168.64.0/24 oifname != { \"softnet0\", \"lo\" } meta l4proto { tcp, udp } masquerade to :1024-65535",
+                "ip saddr 192.168.64.0/24 oifname != { \"softnet0\", \"lo\" } meta l4proto { tcp, udp } masquerade to :1024-65535 fully-random",
                 "ip saddr 192.168.64.0/24 oifname != { \"softnet0\", \"lo\" } masquerade",
             ]
         );

@@ -26,6 +26,7 @@
 #![warn(clippy::unwrap_used)]
 
 pub mod cli;
+pub mod control;
 pub mod engine;
 pub mod host;
 pub mod lifeline;

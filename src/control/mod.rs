@@ -1,0 +1,213 @@
+//! The control channel's session: requests in, replies out, the policy of an [`Engine`] between them.
+//!
+//! PURE: no operating system, no clock, no `unsafe`, no logging. docs/control-protocol.md says for clients what is read here.
+//!
+//! # Theory of operation
+//! A request is a line. It is read as it comes ([`json`], [`request`]), not kept: of a line of any length there is the text
+//! of one string, what the request says, and whether it is one. When the line ends, its reply is queued, and after that what
+//! it asks for is done; both within one call, so that no frame is judged between them.
+//!
+//! [`Session::receive`] reads up to the end of one request. Whoever calls it sends the reply before it gives more: then at
+//! most one reply is in memory. A caller that does not meets [`MAX_UNSENT`]: the session ends there, and takes nothing more.
+//!
+//! # What a client can make it do
+//! Work in proportion to the bytes that it sends, plus one policy a request; memory for two policies and a reply. Nothing
+//! that it sends ends more than the session.
+#![forbid(unsafe_code)]
+
+mod interim;
+mod json;
+mod reply;
+mod request;
+
+use interim::{Count, Normalise};
+use json::{Malformed, Reader};
+use reply::{Code, Fault, Id};
+use request::{Builder, Request};
+
+use crate::engine::{Engine, PolicyEntries};
+
+/// The longest request, in bytes, without its line feed.
+pub const MAX_REQUEST: usize = 1 << 20;
+
+/// The most bytes of replies that wait to be sent.
+pub const MAX_UNSENT: usize = 4 << 20;
+
+/// Memory for replies that is kept for the next one.
+const KEPT_FOR_REPLIES: usize = 64 << 10;
+
+/// What is known of the line that is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// JSON so far.
+    Sound,
+    /// Not JSON.
+    Bad(Malformed),
+    /// Too long: answered already, and what comes of it is thrown away.
+    Answered,
+}
+
+/// Whether there was room for a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queued {
+    Yes,
+    No,
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub struct Session {
+    reader: Reader,
+    builder: Builder,
+    line: Line,
+    /// Bytes of the line so far; not counted further once it is too long.
+    length: usize,
+    replies: Vec<u8>,
+    /// How many bytes of the replies have been sent.
+    sent: usize,
+    is_over: bool,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Session {
+            reader: Reader::new(),
+            builder: Builder::new(),
+            line: Line::Sound,
+            length: 0,
+            replies: Vec::new(),
+            sent: 0,
+            is_over: false,
+        }
+    }
+}
+
+impl Session {
+    /// Reads `input` to the end of a request, or all of it, and does what that request asks for. Returns how many bytes were
+    /// read: at least one if there is one, unless [`Session::is_over`].
+    pub fn receive(&mut self, input: &[u8], engine: &mut Engine) -> usize {
+        if self.is_over {
+            return 0;
+        }
+        let end = input.iter().position(|&byte| byte == b'\n');
+        self.read(&input[..end.unwrap_or(input.len())]);
+        match end {
+            Some(end) => {
+                self.end_line(engine);
+                end + 1
+            }
+            None => input.len(),
+        }
+    }
+
+    /// The bytes of replies that wait to be sent.
+    #[must_use]
+    pub fn unsent(&self) -> &[u8] {
+        &self.replies[self.sent..]
+    }
+
+    /// Says that the first `count` of the waiting bytes are sent.
+    pub fn mark_sent(&mut self, count: usize) {
+        self.sent = (self.sent + count).min(self.replies.len());
+        if self.sent == self.replies.len() {
+            self.sent = 0;
+            self.replies.clear();
+            self.replies.shrink_to(KEPT_FOR_REPLIES);
+        }
+    }
+
+    /// Whether more than [`MAX_UNSENT`] bytes would wait: the reply that would make it so is not there, its request was not
+    /// done, and no other will be.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        if self.line == Line::Answered {
+            return;
+        }
+        let room = MAX_REQUEST - self.length;
+        let (bytes, is_too_long) = if bytes.len() > room { (&bytes[..room], true) } else { (bytes, false) };
+        self.length += bytes.len();
+        if self.line == Line::Sound
+            && let Err(malformed) = self.reader.read(bytes, &mut self.builder)
+        {
+            self.line = Line::Bad(malformed);
+            // Nothing that was read so far is of use, and the rest of the line may be long.
+            self.builder = Builder::new();
+        }
+        if is_too_long {
+            let fault = Fault::new(Code::Parse, format!("longer than {MAX_REQUEST} bytes"));
+            self.refuse(&Id::Null, &fault);
+            self.line = Line::Answered;
+            self.builder = Builder::new();
+        }
+    }
+
+    fn end_line(&mut self, engine: &mut Engine) {
+        let builder = std::mem::replace(&mut self.builder, Builder::new());
+        let line = std::mem::replace(&mut self.line, Line::Sound);
+        self.length = 0;
+        let ended = match line {
+            Line::Answered => None,
+            Line::Bad(malformed) => Some(Err(malformed)),
+            Line::Sound => Some(self.end_text(builder)),
+        };
+        self.reader.reset();
+        match ended {
+            None => {}
+            Some(Err(malformed)) => self.refuse(&Id::Null, &Fault::new(Code::Parse, malformed.to_string())),
+            Some(Ok((id, Err(fault)))) => self.refuse(&id, &fault),
+            Some(Ok((id, Ok(request)))) => self.answer(&id, request, engine),
+        }
+    }
+
+    fn end_text(&mut self, mut builder: Builder) -> Result<(Id, Result<Request, Fault>), Malformed> {
+        self.reader.end(&mut builder)?;
+        Ok(builder.finish())
+    }
+
+    fn answer(&mut self, id: &Id, request: Request, engine: &mut Engine) {
+        match request {
+            Request::Get => {
+                self.queue_policy(id, engine.policy(), engine.rule_count());
+            }
+            Request::Set(policy) => {
+                let policy = policy.normalised();
+                if policy == *engine.policy() {
+                    // Nothing changes, not even for the flows of this policy.
+                    self.queue_policy(id, engine.policy(), engine.rule_count());
+                    return;
+                }
+                let rule_count = engine.rule_count_of(&policy);
+                if self.queue_policy(id, &policy, rule_count) == Queued::Yes {
+                    engine.set_policy(policy);
+                }
+            }
+        }
+    }
+
+    fn queue_policy(&mut self, id: &Id, policy: &PolicyEntries, rule_count: usize) -> Queued {
+        self.queue(|out| reply::write_policy(out, id, &policy.allow, &policy.block, rule_count))
+    }
+
+    fn refuse(&mut self, id: &Id, fault: &Fault) {
+        self.queue(|out| reply::write_fault(out, id, fault));
+    }
+
+    /// Queues the reply that `write` appends, if there is room for it.
+    fn queue(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Queued {
+        let before = self.replies.len();
+        write(&mut self.replies);
+        if self.replies.len() - self.sent <= MAX_UNSENT {
+            return Queued::Yes;
+        }
+        self.replies.truncate(before);
+        self.is_over = true;
+        Queued::No
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -288,6 +288,7 @@ mod tests {
                 isolation: Isolation::Isolated,
                 network,
                 policy: PolicyEntries::default(),
+                flow_keys: [1, 2],
             });
             let host = FakeHost { network, link: host_side, io: DatagramIo::new(BATCH) };
             Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Confined::assumed())

@@ -15,6 +15,7 @@
 //!
 //! May: root, to step 9. Must not: read a byte that the guest sent.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -133,6 +134,7 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         isolation,
         network: *host.network(),
         policy,
+        flow_keys: random_keys(),
     });
     let relay = Relay::new(guest, host, engine, lifeline);
 
@@ -157,8 +159,14 @@ fn check_rights(standing: Standing, serve: &Serve) -> Result<(), SetupError> {
     }
 }
 
+/// Random bits of the system's, by way of the standard library's own hash keys.
+fn random_keys() -> [u64; 2] {
+    let state = RandomState::new();
+    [state.hash_one(0u8), state.hash_one(1u8)]
+}
+
 fn entries(lists: &[EntryList]) -> Vec<Entry> {
-    lists.iter().flat_map(|list| list.0.iter().copied()).collect()
+    lists.iter().flat_map(|list| list.0.iter().cloned()).collect()
 }
 
 /// Opens the host's link; the inner error says that the end came while waiting for it.

@@ -31,7 +31,7 @@ pub use smoltcp::wire::EthernetAddress;
 
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
-pub use policy::{Entry, EntryError, EntryFault, MAX_ENTRIES, PolicyEntries, Target};
+pub use policy::{Entry, EntryError, EntryFault, MAX_ENTRIES, PolicyEntries, PortRange, Target, Way};
 pub use verdict::{Counters, Direction, DropReason, Traffic, Verdict};
 
 /// A MAC as people and programs write it, with colons (IEEE 802 writes hyphens, and so does `Display`).
@@ -84,13 +84,18 @@ pub struct Config {
     pub network: Network,
     /// The operator's entries.
     pub policy: PolicyEntries,
+    /// Random bits that nobody else knows: they decide where a flow stands in the table of flows, so that no guest can choose
+    /// flows that stand in each other's way.
+    pub flow_keys: [u64; 2],
 }
 
 /// The filter of one guest, its clock and its counters.
 #[derive(Debug)]
 pub struct Engine {
     filter: Filter,
+    gateway: Ipv4Addr,
     policy: PolicyEntries,
+    rule_count: usize,
     counters: Counters,
     now: Instant,
 }
@@ -101,7 +106,9 @@ impl Engine {
     pub fn new(config: Config) -> Self {
         Engine {
             filter: Filter::new(&config),
-            policy: config.policy,
+            rule_count: config.policy.rule_count(config.network.gateway),
+            gateway: config.network.gateway,
+            policy: config.policy.normalised(),
             counters: Counters::default(),
             now: Instant::from_micros_const(i64::MIN),
         }
@@ -141,16 +148,29 @@ impl Engine {
         self.filter.poll_event()
     }
 
-    /// Replaces the operator's entries, between two frames. Isolation stays as it was at the start.
+    /// Replaces the operator's entries, between two frames. Isolation, the lease and DHCP stay as they are. The same policy in
+    /// another order, or with duplicates, is no change: flows live on as they are. After a change each is judged anew when
+    /// its next frame comes.
     pub fn set_policy(&mut self, policy: PolicyEntries) {
+        let policy = policy.normalised();
+        if policy == self.policy {
+            return;
+        }
         self.filter.set_policy(&policy);
+        self.rule_count = policy.rule_count(self.gateway);
         self.policy = policy;
     }
 
-    /// The operator's entries, as they were given last.
+    /// The operator's entries, in normal form.
     #[must_use]
     pub fn policy(&self) -> &PolicyEntries {
         &self.policy
+    }
+
+    /// How many rules the policy comes to: [`PolicyEntries::rule_count`].
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.rule_count
     }
 
     /// What was forwarded and what was dropped, and why.

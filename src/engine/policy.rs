@@ -6,25 +6,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
-pub use super::entry::{Entry, EntryError, EntryFault, MAX_ENTRIES, Target};
+mod entries;
 
-/// The operator's entries, as they were given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PolicyEntries {
-    /// What the guest may reach besides the default.
-    pub allow: Vec<Entry>,
-    /// What the guest may not reach.
-    pub block: Vec<Entry>,
-}
-
-impl PolicyEntries {
-    /// Whether `0.0.0.0/0` is allowed, be it blocked as well: in the policy of the start, this is what makes
-    /// [`Isolation::Open`](super::Isolation::Open).
-    #[must_use]
-    pub fn allows_everything(&self) -> bool {
-        self.allow.iter().any(|entry| entry.target == Target::Prefix(Ipv4Net::default()))
-    }
-}
+pub use super::entry::{Entry, EntryError, EntryFault, MAX_ENTRIES, PortRange, Target, Way};
+pub use entries::PolicyEntries;
 
 /// What the entries say of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +32,7 @@ pub(super) struct Policy {
 impl Policy {
     /// Compiles `entries`; `@host` is the /32 of `gateway`.
     pub(super) fn compile(entries: &PolicyEntries, gateway: Ipv4Addr) -> Self {
-        let prefix = |entry: &Entry| match entry.target {
-            Target::Prefix(net) => net,
-            Target::Host => Ipv4Net::from(gateway),
-        };
+        let prefix = |entry: &Entry| entry.target.prefix(gateway);
         let mut rules = PrefixMap::new();
         for entry in &entries.allow {
             rules.insert(prefix(entry), Ruling::Allowed);
@@ -116,17 +98,5 @@ mod tests {
     #[test]
     fn an_empty_policy_mentions_nothing() {
         assert_eq!(ruling(&policy("", ""), "0.0.0.0"), Ruling::Unmentioned);
-    }
-
-    #[test]
-    fn everything_is_allowed_by_the_default_route_alone_even_if_it_is_blocked_as_well() {
-        let entries = |allow: &str, block: &str| PolicyEntries {
-            allow: Entry::parse_list(allow).unwrap(),
-            block: Entry::parse_list(block).unwrap(),
-        };
-        assert!(entries("@host,1.2.3.4/0", "0.0.0.0/0").allows_everything());
-        assert!(!entries("0.0.0.0/1,128.0.0.0/1", "").allows_everything());
-        assert!(!entries("", "0.0.0.0/0").allows_everything());
-        assert!(!entries("0.0.0.0", "").allows_everything());
     }
 }

@@ -15,23 +15,25 @@
 //! that it sends ends more than the session.
 #![forbid(unsafe_code)]
 
-mod interim;
 mod json;
 mod reply;
 mod request;
 
-use interim::{Count, Normalise};
 use json::{Malformed, Reader};
 use reply::{Code, Fault, Id};
 use request::{Builder, Request};
 
-use crate::engine::{Engine, PolicyEntries};
+use crate::engine::{Engine, MAX_ENTRIES, PolicyEntries};
 
 /// The longest request, in bytes, without its line feed.
 pub const MAX_REQUEST: usize = 1 << 20;
 
 /// The most bytes of replies that wait to be sent.
 pub const MAX_UNSENT: usize = 4 << 20;
+
+/// More than the largest reply has: [`MAX_ENTRIES`] entries, quoted and with commas, the longest id, and the rest.
+const MAX_REPLY: usize = MAX_ENTRIES * (LONGEST_ENTRY.len() + 3) + (4 << 10);
+const LONGEST_ENTRY: &str = "out 255.255.255.255/32:65534-65535";
 
 /// Memory for replies that is kept for the next one.
 const KEPT_FOR_REPLIES: usize = 64 << 10;
@@ -45,13 +47,6 @@ enum Line {
     Bad(Malformed),
     /// Too long: answered already, and what comes of it is thrown away.
     Answered,
-}
-
-/// Whether there was room for a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Queued {
-    Yes,
-    No,
 }
 
 /// One client's session.
@@ -86,6 +81,9 @@ impl Session {
     /// Reads `input` to the end of a request, or all of it, and does what that request asks for. Returns how many bytes were
     /// read: at least one if there is one, unless [`Session::is_over`].
     pub fn receive(&mut self, input: &[u8], engine: &mut Engine) -> usize {
+        if self.unsent().len() > MAX_UNSENT - MAX_REPLY {
+            self.is_over = true;
+        }
         if self.is_over {
             return 0;
         }
@@ -116,8 +114,7 @@ impl Session {
         }
     }
 
-    /// Whether more than [`MAX_UNSENT`] bytes would wait: the reply that would make it so is not there, its request was not
-    /// done, and no other will be.
+    /// Whether it met [`MAX_UNSENT`]: the next reply might not have had room, so nothing was read and nothing more will be.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.is_over
@@ -169,43 +166,15 @@ impl Session {
     }
 
     fn answer(&mut self, id: &Id, request: Request, engine: &mut Engine) {
-        match request {
-            Request::Get => {
-                self.queue_policy(id, engine.policy(), engine.rule_count());
-            }
-            Request::Set(policy) => {
-                let policy = policy.normalised();
-                if policy == *engine.policy() {
-                    // Nothing changes, not even for the flows of this policy.
-                    self.queue_policy(id, engine.policy(), engine.rule_count());
-                    return;
-                }
-                let rule_count = engine.rule_count_of(&policy);
-                if self.queue_policy(id, &policy, rule_count) == Queued::Yes {
-                    engine.set_policy(policy);
-                }
-            }
+        if let Request::Set(policy) = request {
+            engine.set_policy(policy);
         }
-    }
-
-    fn queue_policy(&mut self, id: &Id, policy: &PolicyEntries, rule_count: usize) -> Queued {
-        self.queue(|out| reply::write_policy(out, id, &policy.allow, &policy.block, rule_count))
+        let PolicyEntries { allow, block } = engine.policy();
+        reply::write_policy(&mut self.replies, id, allow, block, engine.rule_count());
     }
 
     fn refuse(&mut self, id: &Id, fault: &Fault) {
-        self.queue(|out| reply::write_fault(out, id, fault));
-    }
-
-    /// Queues the reply that `write` appends, if there is room for it.
-    fn queue(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Queued {
-        let before = self.replies.len();
-        write(&mut self.replies);
-        if self.replies.len() - self.sent <= MAX_UNSENT {
-            return Queued::Yes;
-        }
-        self.replies.truncate(before);
-        self.is_over = true;
-        Queued::No
+        reply::write_fault(&mut self.replies, id, fault);
     }
 }
 

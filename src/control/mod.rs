@@ -4,14 +4,18 @@
 //!
 //! # Theory of operation
 //! A request is a line. It is read as it comes ([`json`], [`request`]), not kept: of a line of any length there is the text
-//! of one string, what the request says, and whether it is one. When the line ends, its reply is queued, and after that what
-//! it asks for is done; both within one call, so that no frame is judged between them.
+//! of one string, what the request says so far, and whether it is one.
 //!
-//! [`Session::receive`] reads up to the end of one request. Whoever calls it sends the reply before it gives more: then at
-//! most one reply is in memory. A caller that does not meets [`MAX_UNSENT`]: the session ends there, and takes nothing more.
+//! A new policy may have 4096 entries, and frames do not wait while they are sorted, counted and written into a reply. So
+//! the work is done in steps, and [`Session::advance`] does one: it reads a piece of a request, or does the next thing that
+//! the last one asks for. A [`Change`] is a policy on its way. The last of its steps queues the reply and puts the policy
+//! into force: nothing has changed before it, and no frame is judged within it.
+//!
+//! Whoever calls sends the replies before it lets more be read: then at most one reply is in memory. A caller that does not
+//! meets [`MAX_UNSENT`]: the session ends there, and takes nothing more.
 //!
 //! # What a client can make it do
-//! Work in proportion to the bytes that it sends, plus one policy a request; memory for two policies and a reply. Nothing
+//! Work in proportion to the bytes that it sends, and a bounded step at a time; memory for two policies and a reply. Nothing
 //! that it sends ends more than the session.
 #![forbid(unsafe_code)]
 
@@ -23,7 +27,7 @@ use json::{Malformed, Reader};
 use reply::{Code, Fault, Id};
 use request::{Builder, Request};
 
-use crate::engine::{Engine, MAX_ENTRIES, PolicyEntries};
+use crate::engine::{Draft, Engine, MAX_ENTRIES, Ordered};
 
 /// The longest request, in bytes, without its line feed.
 pub const MAX_REQUEST: usize = 1 << 20;
@@ -49,6 +53,17 @@ enum Line {
     Answered,
 }
 
+/// A policy on its way into force.
+#[derive(Debug)]
+enum Change {
+    /// Its entries are there.
+    Drafted(Draft),
+    /// In normal form, with its lists as a reply has them.
+    Ordered(Ordered, Vec<u8>),
+    /// Its rules are counted.
+    Counted(Ordered, Vec<u8>, usize),
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub struct Session {
@@ -57,30 +72,40 @@ pub struct Session {
     line: Line,
     /// Bytes of the line so far; not counted further once it is too long.
     length: usize,
+    /// What the last request asks for and is not done yet, and the id of its reply.
+    change: Option<(Id, Change)>,
+    /// The lists of the policy in force, as a reply has them.
+    lists: Vec<u8>,
     replies: Vec<u8>,
     /// How many bytes of the replies have been sent.
     sent: usize,
     is_over: bool,
 }
 
-impl Default for Session {
-    fn default() -> Self {
+impl Session {
+    /// A session about the policy of `engine`, which no one else changes.
+    #[must_use]
+    pub fn new(engine: &Engine) -> Self {
         Session {
             reader: Reader::new(),
             builder: Builder::new(),
             line: Line::Sound,
             length: 0,
+            change: None,
+            lists: reply::lists(&engine.policy().texts()),
             replies: Vec::new(),
             sent: 0,
             is_over: false,
         }
     }
-}
 
-impl Session {
-    /// Reads `input` to the end of a request, or all of it, and does what that request asks for. Returns how many bytes were
-    /// read: at least one if there is one, unless [`Session::is_over`].
-    pub fn receive(&mut self, input: &[u8], engine: &mut Engine) -> usize {
+    /// Does a step: what the last request still asks for, or else reads `input`, at most to the end of a request. Returns how
+    /// many bytes were read. It does nothing if there is nothing to do or the session [is over](Session::is_over).
+    pub fn advance(&mut self, input: &[u8], engine: &mut Engine) -> usize {
+        if let Some((id, change)) = self.change.take() {
+            self.change = self.carry_on(id, change, engine);
+            return 0;
+        }
         if self.unsent().len() > MAX_UNSENT - MAX_REPLY {
             self.is_over = true;
         }
@@ -96,6 +121,12 @@ impl Session {
             }
             None => input.len(),
         }
+    }
+
+    /// Whether there is something to do without more input.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.change.is_some()
     }
 
     /// The bytes of replies that wait to be sent.
@@ -142,7 +173,7 @@ impl Session {
         }
     }
 
-    fn end_line(&mut self, engine: &mut Engine) {
+    fn end_line(&mut self, engine: &Engine) {
         let builder = std::mem::replace(&mut self.builder, Builder::new());
         let line = std::mem::replace(&mut self.line, Line::Sound);
         self.length = 0;
@@ -156,7 +187,7 @@ impl Session {
             None => {}
             Some(Err(malformed)) => self.refuse(&Id::Null, &Fault::new(Code::Parse, malformed.to_string())),
             Some(Ok((id, Err(fault)))) => self.refuse(&id, &fault),
-            Some(Ok((id, Ok(request)))) => self.answer(&id, request, engine),
+            Some(Ok((id, Ok(request)))) => self.answer(id, request, engine),
         }
     }
 
@@ -165,12 +196,31 @@ impl Session {
         Ok(builder.finish())
     }
 
-    fn answer(&mut self, id: &Id, request: Request, engine: &mut Engine) {
-        if let Request::Set(policy) = request {
-            engine.set_policy(policy);
+    fn answer(&mut self, id: Id, request: Request, engine: &Engine) {
+        match request {
+            Request::Get => reply::write_policy(&mut self.replies, &id, &self.lists, engine.rule_count()),
+            Request::Set(draft) => self.change = Some((id, Change::Drafted(draft))),
         }
-        let PolicyEntries { allow, block } = engine.policy();
-        reply::write_policy(&mut self.replies, id, allow, block, engine.rule_count());
+    }
+
+    fn carry_on(&mut self, id: Id, change: Change, engine: &mut Engine) -> Option<(Id, Change)> {
+        let next = match change {
+            Change::Drafted(draft) => {
+                let (ordered, texts) = draft.order();
+                Change::Ordered(ordered, reply::lists(&texts))
+            }
+            Change::Ordered(mut ordered, lists) => {
+                let rule_count = ordered.count(engine.gateway());
+                Change::Counted(ordered, lists, rule_count)
+            }
+            Change::Counted(ordered, lists, rule_count) => {
+                self.lists = lists;
+                reply::write_policy(&mut self.replies, &id, &self.lists, rule_count);
+                engine.set_ordered(ordered);
+                return None;
+            }
+        };
+        Some((id, next))
     }
 
     fn refuse(&mut self, id: &Id, fault: &Fault) {

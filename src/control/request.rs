@@ -1,21 +1,21 @@
 //! What a request says: its envelope, its method, its parameters, from the tokens of its text.
 //!
 //! The members of an object come in any order, so nothing is decided before the end. What is kept until then is bounded:
-//! an id, a method, at most [`MAX_ENTRIES`] entries, and the first fault of each kind. An entry is parsed when its string
+//! an id, a method, a [`Draft`] of a policy, and the first fault of each kind. An entry is parsed when its string
 //! ends, and of what no request has (members of other names, values of other types), only the end is looked for.
 #![forbid(unsafe_code)]
 
 use super::json::{Sink, Text, Token};
 use super::reply::{Code, Fault, Id, quote};
-use crate::engine::{Entry, MAX_ENTRIES, PolicyEntries};
+use crate::engine::{Draft, List};
 
 /// What a client may ask for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Request {
     /// `softnet.policy.get`
     Get,
     /// `softnet.policy.set`
-    Set(PolicyEntries),
+    Set(Draft),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +41,6 @@ enum Member {
     None = 0,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum List {
-    Allow,
-    Block,
-}
-
-impl List {
-    const fn name(self) -> &'static str {
-        match self {
-            List::Allow => "allow",
-            List::Block => "block",
-        }
-    }
-}
-
 #[derive(Debug)]
 enum Method {
     Get,
@@ -68,11 +53,10 @@ enum Method {
 struct Params {
     /// There is an object, with at least one member.
     has_members: bool,
-    allow: Option<Vec<Entry>>,
-    block: Option<Vec<Entry>>,
-    /// Entries of both lists, duplicates counted.
-    count: usize,
-    /// The first thing that is wrong. What is not needed for telling it is not kept.
+    has_allow: bool,
+    has_block: bool,
+    draft: Draft,
+    /// The first thing that is wrong. The draft is empty then.
     fault: Option<String>,
 }
 
@@ -130,14 +114,6 @@ impl Builder {
         (id, request)
     }
 
-    /// The bytes of memory that it holds.
-    #[cfg(test)]
-    pub(super) fn memory(&self) -> usize {
-        let lists = [&self.params.allow, &self.params.block].into_iter().flatten();
-        let text = [&self.fault, &self.params.fault].into_iter().flatten();
-        lists.map(|list| list.capacity() * size_of::<Entry>()).sum::<usize>() + text.map(String::capacity).sum::<usize>()
-    }
-
     fn outermost(&mut self, token: Token<'_>) {
         match token {
             Token::ObjectStart => self.place = Place::Envelope(Member::None),
@@ -162,7 +138,7 @@ impl Builder {
             (Member::Method, _) => self.foreign(token, "`method` is no string"),
             (Member::Params, Token::ObjectStart) => self.place = Place::Params(None),
             (Member::Params, Token::Null) => {}
-            (Member::Params, _) => self.bad_params(token, "`params` is no object"),
+            (Member::Params, _) => self.bad_params(token, || "`params` is no object".to_owned()),
             (Member::None, _) => self.below = depth(token),
         }
     }
@@ -199,7 +175,7 @@ impl Builder {
             }
             (_, Token::ObjectEnd) => self.place = Place::Envelope(Member::None),
             (Some(list), Token::ArrayStart) => self.place = Place::List(list),
-            (Some(list), _) => self.bad_params(token, &format!("`{}` is no list of strings", list.name())),
+            (Some(list), _) => self.bad_params(token, || format!("`{}` is no list of strings", name_of(list))),
             (None, _) => self.below = depth(token),
         }
     }
@@ -208,7 +184,7 @@ impl Builder {
         match token {
             Token::String(text) => self.params.add(list, text),
             Token::ArrayEnd => self.place = Place::Params(None),
-            _ => self.bad_params(token, &format!("`{}` has something that is no string", list.name())),
+            _ => self.bad_params(token, || format!("`{}` has something that is no string", name_of(list))),
         }
     }
 
@@ -223,8 +199,8 @@ impl Builder {
     }
 
     /// A value that no request has in the parameters.
-    fn bad_params(&mut self, token: Token<'_>, fault: &str) {
-        self.params.fault(|| fault.to_owned());
+    fn bad_params(&mut self, token: Token<'_>, fault: impl FnOnce() -> String) {
+        self.params.fault(fault);
         self.below = depth(token);
     }
 }
@@ -259,45 +235,33 @@ impl Params {
                 return None;
             }
         };
-        let entries = self.entries(list);
-        if entries.is_some() {
-            self.fault(|| format!("the parameter `{}` is there twice", list.name()));
+        let is_there = match list {
+            List::Allow => &mut self.has_allow,
+            List::Block => &mut self.has_block,
+        };
+        if std::mem::replace(is_there, true) {
+            self.fault(|| format!("the parameter `{}` is there twice", name_of(list)));
             return None;
         }
-        *entries = Some(Vec::new());
         Some(list)
-    }
-
-    fn entries(&mut self, list: List) -> &mut Option<Vec<Entry>> {
-        match list {
-            List::Allow => &mut self.allow,
-            List::Block => &mut self.block,
-        }
     }
 
     fn add(&mut self, list: List, text: Text<'_>) {
         if self.fault.is_some() {
             return;
         }
-        self.count += 1;
-        if self.count > MAX_ENTRIES {
-            return self.fault(|| format!("more than {MAX_ENTRIES} entries together: merge some into wider prefixes"));
-        }
-        match text.kept().parse::<Entry>() {
-            // No entry is so long that it is cut, and what is left of a longer one does not stand for it.
-            Ok(_) if text.is_cut() => self.fault(|| format!("`{}`: an entry is too long", list.name())),
-            Ok(entry) => self.entries(list).get_or_insert_default().push(entry),
-            Err(error) => self.fault(|| format!("`{}`: {error}", list.name())),
+        if let Err(error) = self.draft.push(list, text.kept()) {
+            self.fault(|| format!("`{}`: {error}", name_of(list)));
+        } else if text.is_cut() {
+            // No entry is so long, and what was kept of this does not stand for it.
+            self.fault(|| format!("`{}`: the entry {} is too long", name_of(list), quote(text)));
         }
     }
 
     fn fault(&mut self, fault: impl FnOnce() -> String) {
         if self.fault.is_none() {
             self.fault = Some(fault());
-            // Nothing comes of them. That they have been there is still to be known.
-            for list in [&mut self.allow, &mut self.block] {
-                *list = list.as_ref().map(|_| Vec::new());
-            }
+            self.draft = Draft::default();
         }
     }
 
@@ -309,12 +273,12 @@ impl Params {
         }
     }
 
-    fn lists(self) -> Result<PolicyEntries, Fault> {
-        let fault = match (self.fault, self.allow, self.block) {
-            (Some(fault), ..) => fault,
-            (None, Some(allow), Some(block)) => return Ok(PolicyEntries { allow, block }),
-            (None, None, _) => "the parameter `allow` is missing: it may be an empty list".to_owned(),
-            (None, _, None) => "the parameter `block` is missing: it may be an empty list".to_owned(),
+    fn lists(self) -> Result<Draft, Fault> {
+        let fault = match self {
+            Params { fault: Some(fault), .. } => fault,
+            Params { has_allow: false, .. } => "the parameter `allow` is missing: it may be an empty list".to_owned(),
+            Params { has_block: false, .. } => "the parameter `block` is missing: it may be an empty list".to_owned(),
+            Params { draft, .. } => return Ok(draft),
         };
         Err(Fault::new(Code::InvalidParams, fault))
     }
@@ -345,5 +309,12 @@ fn depth(token: Token<'_>) -> u32 {
     match token {
         Token::ObjectStart | Token::ArrayStart => 1,
         _ => 0,
+    }
+}
+
+const fn name_of(list: List) -> &'static str {
+    match list {
+        List::Allow => "allow",
+        List::Block => "block",
     }
 }

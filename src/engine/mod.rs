@@ -31,7 +31,9 @@ pub use smoltcp::wire::EthernetAddress;
 
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
-pub use policy::{Entry, EntryError, EntryFault, MAX_ENTRIES, PolicyEntries, PortRange, Target, Way};
+pub use policy::{
+    Draft, Entry, EntryError, EntryFault, List, MAX_ENTRIES, Ordered, PolicyEntries, PortRange, Target, Texts, Way,
+};
 pub use verdict::{Counters, Direction, DropReason, Traffic, Verdict};
 
 /// A MAC as people and programs write it, with colons (IEEE 802 writes hyphens, and so does `Display`).
@@ -152,13 +154,28 @@ impl Engine {
     /// another order, or with duplicates, is no change: flows live on as they are. After a change each is judged anew when
     /// its next frame comes.
     pub fn set_policy(&mut self, policy: PolicyEntries) {
-        let policy = policy.normalised();
+        self.replace_policy(policy.normalised(), None);
+    }
+
+    /// [`Engine::set_policy`], of a policy that is in normal form already and whose rules may have been counted.
+    pub fn set_ordered(&mut self, policy: Ordered) {
+        let (policy, rule_count) = policy.into_parts();
+        self.replace_policy(policy, rule_count);
+    }
+
+    fn replace_policy(&mut self, policy: PolicyEntries, rule_count: Option<usize>) {
         if policy == self.policy {
             return;
         }
         self.filter.set_policy(&policy);
-        self.rule_count = policy.rule_count(self.gateway);
+        self.rule_count = rule_count.unwrap_or_else(|| policy.rule_count(self.gateway));
         self.policy = policy;
+    }
+
+    /// The gateway's address.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.gateway
     }
 
     /// The operator's entries, in normal form.

@@ -6,9 +6,11 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
+mod draft;
 mod entries;
 
 pub use super::entry::{Entry, EntryError, EntryFault, MAX_ENTRIES, PortRange, Target, Way};
+pub use draft::{Draft, List, Ordered, Texts};
 pub use entries::PolicyEntries;
 
 /// What the entries say of an address.

@@ -40,10 +40,7 @@ fn read(text: impl AsRef<[u8]>) -> Result<String, Malformed> {
 #[test]
 fn tokens_come_in_their_order() {
     let text = " {\"a\" : [1, -0.5e+3 ,\t\"x\\n\\u00e9\", null, true,false, {}, []] , \"b\":{\"c\":0}}\r";
-    assert_eq!(
-        read(text).unwrap(),
-        "{ \"a\": [ 1 -0.5e+3 \"x\\né\" null bool bool { } [ ] ] \"b\": { \"c\": 0 } }"
-    );
+    assert_eq!(read(text).unwrap(), "{ \"a\": [ 1 -0.5e+3 \"x\\né\" null bool bool { } [ ] ] \"b\": { \"c\": 0 } }");
     for (text, written) in [("1", "1"), (" \"\" ", "\"\""), ("null", "null"), ("[]", "[ ]"), ("-0", "-0")] {
         assert_eq!(read(text).unwrap(), written);
     }
@@ -132,7 +129,10 @@ fn strings_are_well_formed_utf_8() {
 
 #[test]
 fn escapes_are_decoded() {
-    assert_eq!(read(r#""\"\\\/\b\f\n\r\t\u0000\u00e9\uD83D\ude00""#).unwrap(), format!("{:?}", "\"\\/\u{8}\u{c}\n\r\t\0é😀"));
+    assert_eq!(
+        read(r#""\"\\\/\b\f\n\r\t\u0000\u00e9\uD83D\ude00""#).unwrap(),
+        format!("{:?}", "\"\\/\u{8}\u{c}\n\r\t\0é😀")
+    );
 }
 
 #[test]
@@ -185,9 +185,44 @@ fn any_number_of_spaces_in_a_row_leaves_room_for_what_follows() {
 /// Texts that are nearly JSON.
 fn nearly_json() -> impl Strategy<Value = Vec<u8>> {
     const WORDS: &[&str] = &[
-        "{", "}", "[", "]", ",", ":", "\"", "\"a\"", "\"b\":", "null", "true", "false", "nul", "0", "-", "1", "12.5", "e", "E+7",
-        ".", " ", "\r", "\t", "\\", "\\n", "\\u", "00e9", "\\ud83d", "\\ude00", "\\u0041", "\u{e9}", "\u{20ac}", "\u{1f600}", "\0",
-        "{\"a\":1}", "[1,2]", "[[", "]]",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\"a\"",
+        "\"b\":",
+        "null",
+        "true",
+        "false",
+        "nul",
+        "0",
+        "-",
+        "1",
+        "12.5",
+        "e",
+        "E+7",
+        ".",
+        " ",
+        "\r",
+        "\t",
+        "\\",
+        "\\n",
+        "\\u",
+        "00e9",
+        "\\ud83d",
+        "\\ude00",
+        "\\u0041",
+        "\u{e9}",
+        "\u{20ac}",
+        "\u{1f600}",
+        "\0",
+        "{\"a\":1}",
+        "[1,2]",
+        "[[",
+        "]]",
     ];
     let word = prop_oneof![
         8 => proptest::sample::select(WORDS).prop_map(|word| word.as_bytes().to_vec()),

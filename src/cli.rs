@@ -108,9 +108,9 @@ pub struct Serve {
     #[arg(long, hide = true, value_name = "LIST", value_parser = not_yet)]
     pub expose: Option<Never>,
 
-    /// Not built yet: refused by name, so that nobody believes it works.
-    #[arg(long, hide = true, value_name = "N", value_parser = not_yet)]
-    pub control_fd: Option<Never>,
+    /// Inherited descriptor: a connected Unix stream socket, by which the policy can be changed while the guest runs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
+    pub control_fd: Option<RawFd>,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]
@@ -282,7 +282,8 @@ mod tests {
             ("--subnet", "192.168.70.0/30"),
             ("--subnet", "here"),
             ("--expose", "2222:22"),
-            ("--control-fd", "1"),
+            ("--control-fd", "-1"),
+            ("--control-fd", "one"),
         ] {
             let base: Vec<&str> = match flag {
                 "--vm-fd" => vec!["softnet", MINIMAL[3], MINIMAL[4]],

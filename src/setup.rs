@@ -2,22 +2,23 @@
 //! the same numbers, are in docs/privileges.md.
 //!
 //! 1. The process: environment, signals, limits, umask, working directory ([`secure_process`]).
-//! 2. The descriptor of the guest, looked at only: what is wrong with it is told before any right is used.
+//! 2. The descriptors of the guest and of the control channel, looked at only: what is wrong with them is told before any
+//!    right is used.
 //! 3. Root, if it is not there: by sudo, which starts softnet again from step 1. Where the host's link needs no root
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. Arguments that only root itself may give; whom to become.
-//! 5. The guest's socket is adopted, every other descriptor but 0, 1 and 2 closed.
+//! 5. These sockets are adopted, every other descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order.
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase.
 //! 9. Root is dropped, for good, and that is proven.
 //! 10. The sandbox is entered: from here on any call but those that the relay makes ends the process.
 //!
-//! May: root, to step 9. Must not: read a byte that the guest sent.
+//! May: root, to step 9. Must not: read a byte that the guest or a client of the control channel sent.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use log::{debug, info, warn};
@@ -30,8 +31,8 @@ use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
 use crate::relay::Relay;
-use crate::sandbox::{self, Confined, SandboxError};
-use crate::sys::inherited::{self, DescriptorError};
+use crate::sandbox::{self, Confined, Features, SandboxError};
+use crate::sys::inherited::{self, DescriptorError, Role};
 use crate::sys::process;
 
 /// Why softnet cannot start to serve its guest.
@@ -40,9 +41,14 @@ pub enum SetupError {
     /// The process could not be secured.
     #[error("this process cannot be put in order: {0}")]
     Process(io::Error),
-    /// The guest's descriptor is not what it must be.
-    #[error("--vm-fd: {0}")]
-    Descriptor(#[from] DescriptorError),
+    /// An inherited descriptor is not what it must be.
+    #[error("{0}: {1}")]
+    Descriptor(&'static str, DescriptorError),
+    /// Two of them are one.
+    #[error(
+        "--control-fd: descriptor {0} is that of --vm-fd: pass another socket, of type SOCK_STREAM, or leave --control-fd out"
+    )]
+    OneForBoth(RawFd),
     /// Root is not to be had.
     #[error(transparent)]
     Escalation(#[from] EscalationError),
@@ -93,8 +99,8 @@ pub fn secure_process() -> Result<Standing, SetupError> {
 /// # Errors
 /// What failed, on what, and how to mend it. Nothing that this process made stays behind but what the next start adopts.
 pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
-    // 2. The descriptor, looked at.
-    inherited::check_guest_socket(serve.vm_fd)?;
+    // 2. The descriptors, looked at.
+    let sockets = Sockets::of(serve)?;
 
     // 3. Root.
     if standing == Standing::Unprivileged {
@@ -112,9 +118,8 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         warn!("no --user was given to root: softnet goes on as nobody ({identity})");
     }
 
-    // 5. The guest's socket, and no other descriptor.
-    process::close_all_but(serve.vm_fd).map_err(SetupError::Process)?;
-    let guest = inherited::adopt_guest_socket(serve.vm_fd)?;
+    // 5. The two sockets, and no other descriptor.
+    let (guest, control) = sockets.adopt()?;
 
     // 6. From here on, softnet ends in order.
     let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;
@@ -137,6 +142,11 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         flow_keys: random_keys(),
     });
     let relay = Relay::new(guest, host, engine, lifeline);
+    let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
+    let relay = match control {
+        Some(socket) => relay.with_channel(socket),
+        None => relay,
+    };
 
     // 9. The drop.
     let dropped = match standing {
@@ -145,9 +155,42 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     };
 
     // 10. The sandbox.
-    let proof = sandbox::enter(dropped)?;
+    let proof = sandbox::enter(dropped, features)?;
     info!("ready: guest {}, running as {identity}", colons(serve.vm_mac_address));
     Ok(Outcome::Ready(Box::new(relay), proof))
+}
+
+/// The descriptors that the caller hands over, looked at.
+struct Sockets {
+    guest: RawFd,
+    control: Option<RawFd>,
+}
+
+impl Sockets {
+    const FRAMES: &str = "--vm-fd";
+    const CONTROL: &str = "--control-fd";
+
+    fn of(serve: &Serve) -> Result<Self, SetupError> {
+        let Serve { vm_fd: guest, control_fd: control, .. } = *serve;
+        inherited::check(guest, Role::Frames).map_err(|error| SetupError::Descriptor(Self::FRAMES, error))?;
+        if let Some(fd) = control {
+            if fd == guest {
+                return Err(SetupError::OneForBoth(fd));
+            }
+            inherited::check(fd, Role::Control).map_err(|error| SetupError::Descriptor(Self::CONTROL, error))?;
+        }
+        Ok(Sockets { guest, control })
+    }
+
+    /// Takes them over, and closes every other descriptor.
+    fn adopt(self) -> Result<(OwnedFd, Option<OwnedFd>), SetupError> {
+        let kept: Vec<RawFd> = [self.guest].into_iter().chain(self.control).collect();
+        process::close_all_but(&kept).map_err(SetupError::Process)?;
+        let adopt = |flag, fd, role| inherited::adopt(fd, role).map_err(|error| SetupError::Descriptor(flag, error));
+        let guest = adopt(Self::FRAMES, self.guest, Role::Frames)?;
+        let control = self.control.map(|fd| adopt(Self::CONTROL, fd, Role::Control)).transpose()?;
+        Ok((guest, control))
+    }
 }
 
 /// What only root itself may ask for: it reaches beyond the caller's own guest.

@@ -137,7 +137,7 @@ impl Session {
 
     /// Says that the first `count` of the waiting bytes are sent.
     pub fn mark_sent(&mut self, count: usize) {
-        self.sent = (self.sent + count).min(self.replies.len());
+        self.sent = self.sent.saturating_add(count).min(self.replies.len());
         if self.sent == self.replies.len() {
             self.sent = 0;
             self.replies.clear();

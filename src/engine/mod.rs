@@ -15,6 +15,7 @@ mod budget;
 mod dhcp;
 mod entry;
 pub mod filter;
+pub mod flows;
 mod icmp;
 mod ipv4;
 pub mod lease;
@@ -95,7 +96,6 @@ pub struct Engine {
     filter: Filter,
     gateway: Ipv4Addr,
     policy: PolicyEntries,
-    rule_count: usize,
     counters: Counters,
     now: Instant,
 }
@@ -106,7 +106,6 @@ impl Engine {
     pub fn new(config: Config) -> Self {
         Engine {
             filter: Filter::new(&config),
-            rule_count: config.policy.rule_count(config.network.gateway),
             gateway: config.network.gateway,
             policy: config.policy.normalised(),
             counters: Counters::default(),
@@ -157,7 +156,6 @@ impl Engine {
             return;
         }
         self.filter.set_policy(&policy);
-        self.rule_count = policy.rule_count(self.gateway);
         self.policy = policy;
     }
 
@@ -170,7 +168,13 @@ impl Engine {
     /// How many rules the policy comes to: [`PolicyEntries::rule_count`].
     #[must_use]
     pub fn rule_count(&self) -> usize {
-        self.rule_count
+        self.rule_count_of(&self.policy)
+    }
+
+    /// How many rules another policy would come to with this gateway.
+    #[must_use]
+    pub fn rule_count_of(&self, policy: &PolicyEntries) -> usize {
+        policy.rule_count(self.gateway)
     }
 
     /// What was forwarded and what was dropped, and why.

@@ -27,7 +27,7 @@ use json::{Malformed, Reader};
 use reply::{Code, Fault, Id};
 use request::{Builder, Request};
 
-use crate::engine::{Draft, Engine, MAX_ENTRIES, Ordered};
+use crate::engine::{Compiled, Draft, Engine, MAX_ENTRIES, Sorted};
 
 /// The longest request, in bytes, without its line feed.
 pub const MAX_REQUEST: usize = 1 << 20;
@@ -58,10 +58,10 @@ enum Line {
 enum Change {
     /// Its entries are there.
     Drafted(Draft),
-    /// In normal form, with its lists as a reply has them.
-    Ordered(Ordered, Vec<u8>),
-    /// Its rules are counted.
-    Counted(Ordered, Vec<u8>, usize),
+    /// In normal form, with its lists as a reply has them, it is being compiled.
+    Sorted(Box<Sorted>, Vec<u8>),
+    /// All that is left is to say so, and to put it into force.
+    Compiled(Compiled, Vec<u8>),
 }
 
 /// One client's session.
@@ -76,6 +76,7 @@ pub struct Session {
     change: Option<(Id, Change)>,
     /// The lists of the policy in force, as a reply has them.
     lists: Vec<u8>,
+    rule_count: usize,
     replies: Vec<u8>,
     /// How many bytes of the replies have been sent.
     sent: usize,
@@ -93,6 +94,7 @@ impl Session {
             length: 0,
             change: None,
             lists: reply::lists(&engine.policy().texts()),
+            rule_count: engine.rule_count(),
             replies: Vec::new(),
             sent: 0,
             is_over: false,
@@ -116,7 +118,7 @@ impl Session {
         self.read(&input[..end.unwrap_or(input.len())]);
         match end {
             Some(end) => {
-                self.end_line(engine);
+                self.end_line();
                 end + 1
             }
             None => input.len(),
@@ -173,7 +175,7 @@ impl Session {
         }
     }
 
-    fn end_line(&mut self, engine: &Engine) {
+    fn end_line(&mut self) {
         let builder = std::mem::replace(&mut self.builder, Builder::new());
         let line = std::mem::replace(&mut self.line, Line::Sound);
         self.length = 0;
@@ -187,7 +189,7 @@ impl Session {
             None => {}
             Some(Err(malformed)) => self.refuse(&Id::Null, &Fault::new(Code::Parse, malformed.to_string())),
             Some(Ok((id, Err(fault)))) => self.refuse(&id, &fault),
-            Some(Ok((id, Ok(request)))) => self.answer(id, request, engine),
+            Some(Ok((id, Ok(request)))) => self.answer(id, request),
         }
     }
 
@@ -196,9 +198,9 @@ impl Session {
         Ok(builder.finish())
     }
 
-    fn answer(&mut self, id: Id, request: Request, engine: &Engine) {
+    fn answer(&mut self, id: Id, request: Request) {
         match request {
-            Request::Get => reply::write_policy(&mut self.replies, &id, &self.lists, engine.rule_count()),
+            Request::Get => self.write_policy(&id),
             Request::Set(draft) => self.change = Some((id, Change::Drafted(draft))),
         }
     }
@@ -206,21 +208,25 @@ impl Session {
     fn carry_on(&mut self, id: Id, change: Change, engine: &mut Engine) -> Option<(Id, Change)> {
         let next = match change {
             Change::Drafted(draft) => {
-                let (ordered, texts) = draft.order();
-                Change::Ordered(ordered, reply::lists(&texts))
+                let (sorted, texts) = draft.sort();
+                Change::Sorted(Box::new(sorted), reply::lists(&texts))
             }
-            Change::Ordered(mut ordered, lists) => {
-                let rule_count = ordered.count(engine.gateway());
-                Change::Counted(ordered, lists, rule_count)
-            }
-            Change::Counted(ordered, lists, rule_count) => {
-                self.lists = lists;
-                reply::write_policy(&mut self.replies, &id, &self.lists, rule_count);
-                engine.set_ordered(ordered);
+            Change::Sorted(sorted, lists) => match sorted.compile(engine.gateway()) {
+                Ok(compiled) => Change::Compiled(compiled, lists),
+                Err(sorted) => Change::Sorted(sorted, lists),
+            },
+            Change::Compiled(compiled, lists) => {
+                (self.lists, self.rule_count) = (lists, compiled.rule_count());
+                self.write_policy(&id);
+                engine.set_compiled(compiled);
                 return None;
             }
         };
         Some((id, next))
+    }
+
+    fn write_policy(&mut self, id: &Id) {
+        reply::write_policy(&mut self.replies, id, &self.lists, self.rule_count);
     }
 
     fn refuse(&mut self, id: &Id, fault: &Fault) {

@@ -15,6 +15,7 @@ mod budget;
 mod dhcp;
 mod entry;
 pub mod filter;
+pub mod flows;
 mod icmp;
 mod ipv4;
 pub mod lease;
@@ -32,7 +33,8 @@ pub use smoltcp::wire::EthernetAddress;
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
 pub use policy::{
-    Draft, Entry, EntryError, EntryFault, List, MAX_ENTRIES, Ordered, PolicyEntries, PortRange, Target, Texts, Way,
+    Compiled, Draft, Entry, EntryError, EntryFault, List, MAX_ENTRIES, PolicyEntries, PortRange, Sorted, Target, Texts,
+    Way,
 };
 pub use verdict::{Counters, Direction, DropReason, Traffic, Verdict};
 
@@ -97,7 +99,6 @@ pub struct Engine {
     filter: Filter,
     gateway: Ipv4Addr,
     policy: PolicyEntries,
-    rule_count: usize,
     counters: Counters,
     now: Instant,
 }
@@ -108,7 +109,6 @@ impl Engine {
     pub fn new(config: Config) -> Self {
         Engine {
             filter: Filter::new(&config),
-            rule_count: config.policy.rule_count(config.network.gateway),
             gateway: config.network.gateway,
             policy: config.policy.normalised(),
             counters: Counters::default(),
@@ -154,22 +154,20 @@ impl Engine {
     /// another order, or with duplicates, is no change: flows live on as they are. After a change each is judged anew when
     /// its next frame comes.
     pub fn set_policy(&mut self, policy: PolicyEntries) {
-        self.replace_policy(policy.normalised(), None);
-    }
-
-    /// [`Engine::set_policy`], of a policy that is in normal form already and whose rules may have been counted.
-    pub fn set_ordered(&mut self, policy: Ordered) {
-        let (policy, rule_count) = policy.into_parts();
-        self.replace_policy(policy, rule_count);
-    }
-
-    fn replace_policy(&mut self, policy: PolicyEntries, rule_count: Option<usize>) {
-        if policy == self.policy {
-            return;
+        let policy = policy.normalised();
+        if policy != self.policy {
+            self.filter.set_policy(&policy);
+            self.policy = policy;
         }
-        self.filter.set_policy(&policy);
-        self.rule_count = rule_count.unwrap_or_else(|| policy.rule_count(self.gateway));
-        self.policy = policy;
+    }
+
+    /// [`Engine::set_policy`], of a policy that was compiled for [`Engine::gateway`] before.
+    pub fn set_compiled(&mut self, policy: Compiled) {
+        let (entries, rules) = policy.into_parts();
+        if entries != self.policy {
+            self.filter.replace_policy(rules);
+            self.policy = entries;
+        }
     }
 
     /// The gateway's address.
@@ -187,7 +185,13 @@ impl Engine {
     /// How many rules the policy comes to: [`PolicyEntries::rule_count`].
     #[must_use]
     pub fn rule_count(&self) -> usize {
-        self.rule_count
+        self.rule_count_of(&self.policy)
+    }
+
+    /// How many rules another policy would come to with this gateway.
+    #[must_use]
+    pub fn rule_count_of(&self, policy: &PolicyEntries) -> usize {
+        policy.rule_count(self.gateway)
     }
 
     /// What was forwarded and what was dropped, and why.

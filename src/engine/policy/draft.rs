@@ -1,14 +1,15 @@
 //! A policy that is put together an entry at a time.
 //!
-//! To sort, count and compile 4096 entries takes longer than a frame may wait. So the sorting is done with each entry, as it
-//! comes, and the rest in steps that a caller takes between frames: [`Draft::push`], [`Draft::order`], [`Ordered::count`], and
-//! then [`Engine::set_ordered`](super::super::Engine::set_ordered), before which nothing has changed.
+//! To sort and compile 4096 entries takes longer than a frame may wait. So the sorting is done with each entry, as it
+//! comes, and the rest in steps that a caller takes between frames: [`Draft::push`], [`Draft::sort`], [`Sorted::compile`] until
+//! it is done, and then [`Engine::set_compiled`](super::super::Engine::set_compiled), before which nothing has changed.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::{Entry, EntryError, MAX_ENTRIES, PolicyEntries};
+use super::rules::{Rule, Rules};
+use super::{Entry, EntryError, MAX_ENTRIES, Policy, PolicyEntries, Way};
 
 /// One of a policy's two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +53,16 @@ impl Draft {
 
     /// The policy in normal form, and the texts of its entries in the same order.
     #[must_use]
-    pub fn order(self) -> (Ordered, Texts) {
+    pub fn sort(self) -> (Sorted, Texts) {
         let (allow_texts, allow) = self.allow.into_iter().unzip();
         let (block_texts, block) = self.block.into_iter().unzip();
-        let policy = PolicyEntries { allow, block };
-        (Ordered { policy, rule_count: None }, Texts { allow: allow_texts, block: block_texts })
+        let sorted = Sorted {
+            entries: PolicyEntries { allow, block },
+            rule_count: 0,
+            outward: None,
+            next: Step::Merge(Way::Out),
+        };
+        (sorted, Texts { allow: allow_texts, block: block_texts })
     }
 }
 
@@ -78,21 +84,73 @@ impl PolicyEntries {
     }
 }
 
-/// A policy in normal form.
+/// A policy in normal form that is being compiled.
 #[derive(Debug)]
-pub struct Ordered {
-    policy: PolicyEntries,
-    rule_count: Option<usize>,
+pub struct Sorted {
+    entries: PolicyEntries,
+    rule_count: usize,
+    outward: Option<Rules>,
+    next: Step,
 }
 
-impl Ordered {
-    /// Counts the rules, once: [`PolicyEntries::rule_count`].
-    pub fn count(&mut self, gateway: Ipv4Addr) -> usize {
-        *self.rule_count.get_or_insert_with(|| self.policy.rule_count(gateway))
+#[derive(Debug)]
+enum Step {
+    /// The rules of a direction are to be merged.
+    Merge(Way),
+    /// They are to be compiled.
+    Compile(Way, Vec<Rule>),
+}
+
+/// A policy that is ready to be put into force.
+#[derive(Debug)]
+pub struct Compiled {
+    entries: PolicyEntries,
+    rules: Policy,
+    rule_count: usize,
+}
+
+impl Sorted {
+    /// Does a step of the compiling for `gateway`, which is the same each time.
+    ///
+    /// # Errors
+    /// The policy, if there is another step to do.
+    pub fn compile(mut self, gateway: Ipv4Addr) -> Result<Compiled, Box<Sorted>> {
+        self.next = match self.next {
+            Step::Merge(way) => {
+                let merged = self.entries.rules(way, gateway);
+                self.rule_count += merged.len();
+                Step::Compile(way, merged)
+            }
+            Step::Compile(way, merged) => {
+                let rules = Rules::compile(&merged);
+                let (entries, rule_count) = (self.entries, self.rule_count);
+                match self.outward {
+                    None if way == Way::Out && entries.is_stateful() => {
+                        (self.entries, self.outward) = (entries, Some(rules));
+                        Step::Merge(Way::In)
+                    }
+                    None => {
+                        return Ok(Compiled { entries, rules: Policy { outward: rules, inward: None }, rule_count });
+                    }
+                    Some(outward) => {
+                        return Ok(Compiled { entries, rules: Policy { outward, inward: Some(rules) }, rule_count });
+                    }
+                }
+            }
+        };
+        Err(Box::new(self))
+    }
+}
+
+impl Compiled {
+    /// How many rules there are: [`PolicyEntries::rule_count`].
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.rule_count
     }
 
-    pub(in super::super) fn into_parts(self) -> (PolicyEntries, Option<usize>) {
-        (self.policy, self.rule_count)
+    pub(in super::super) fn into_parts(self) -> (PolicyEntries, Policy) {
+        (self.entries, self.rules)
     }
 }
 
@@ -109,9 +167,39 @@ mod tests {
             draft.push(List::Block, text).unwrap();
         }
         let policy = PolicyEntries::parse(texts, texts).unwrap().normalised();
-        let (ordered, texts) = draft.order();
-        assert_eq!(ordered.into_parts().0, policy);
+        let (sorted, texts) = draft.sort();
         assert_eq!((texts.allow, texts.block), (policy.texts().allow, policy.texts().block));
+        let compiled = compile(sorted);
+        assert_eq!(compiled.rule_count(), policy.rule_count(GATEWAY));
+        assert_eq!(compiled.into_parts().0, policy);
+    }
+
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 64, 1);
+
+    fn compile(mut sorted: Sorted) -> Compiled {
+        loop {
+            match sorted.compile(GATEWAY) {
+                Ok(compiled) => return compiled,
+                Err(rest) => sorted = *rest,
+            }
+        }
+    }
+
+    #[test]
+    fn compiled_in_steps_it_is_what_it_is_compiled_at_once() {
+        for (allow, block) in [
+            (&["10.0.0.0/8", "1.2.3.4:22", "0.0.0.0/0:1-100"][..], &["10.1.0.0/16", "@host"][..]),
+            (&["in 10.0.0.0/8:22", "out 10.1.0.0/16", "10.1.2.0/24"], &["in 10.1.0.0/16", "10.1.2.3:80"]),
+            (&[], &[]),
+        ] {
+            let mut draft = Draft::default();
+            for (list, texts) in [(List::Allow, allow), (List::Block, block)] {
+                texts.iter().for_each(|text| draft.push(list, text).unwrap());
+            }
+            let (entries, rules) = compile(draft.sort().0).into_parts();
+            let at_once = Policy::compile(&entries, GATEWAY);
+            assert_eq!(format!("{rules:?}"), format!("{at_once:?}"));
+        }
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //! with ports opens what one without closes.
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::super::entry::{Entry, EntryError, MAX_ENTRIES, PortRange, Target, Way};
+use super::super::entry::{Entry, EntryError, MAX_ENTRIES, Target, Way};
+use super::Ruling;
+use super::rules::{Rule, Whose};
 
 /// The operator's entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,30 +79,27 @@ impl PolicyEntries {
     /// bare entry counts twice. `@host` is the /32 of `gateway`.
     #[must_use]
     pub fn rule_count(&self, gateway: Ipv4Addr) -> usize {
-        let is_stateful = self.is_stateful();
-        let mut rules: HashSet<(Way, Whose, Ipv4Net, Option<PortRange>)> = HashSet::new();
-        for entry in self.allow.iter().chain(&self.block) {
-            let prefix = entry.target.prefix(gateway);
-            let (out, back) = match entry.way {
-                Way::Bare => (Some(Whose::FarSides), is_stateful.then_some(Whose::FarSides)),
-                Way::Out => (Some(Whose::FarSides), None),
-                Way::In => (None, Some(Whose::Guests)),
-            };
-            // Without ports, it does not matter whose they would be.
-            let rule =
-                |way, whose| (way, if entry.ports.is_some() { whose } else { Whose::FarSides }, prefix, entry.ports);
-            rules.extend(out.map(|whose| rule(Way::Out, whose)));
-            rules.extend(back.map(|whose| rule(Way::In, whose)));
-        }
-        rules.len()
+        let inward = if self.is_stateful() { self.rules(Way::In, gateway).len() } else { 0 };
+        self.rules(Way::Out, gateway).len() + inward
     }
-}
 
-/// Whose ports a rule is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Whose {
-    FarSides,
-    Guests,
+    /// The rules of one direction, merged, in the order that [`Rules::compile`](super::rules::Rules::compile) asks for.
+    pub(super) fn rules(&self, way: Way, gateway: Ipv4Addr) -> Vec<Rule> {
+        let lists = [(&self.allow, Ruling::Allowed), (&self.block, Ruling::Blocked)];
+        let mut rules: Vec<Rule> = lists
+            .into_iter()
+            .flat_map(|(list, ruling)| list.iter().map(move |entry| (entry, ruling)))
+            .filter(|(entry, _)| entry.way == Way::Bare || entry.way == way)
+            .map(|(entry, ruling)| {
+                let whose = if entry.way == Way::In { Whose::Guest } else { Whose::Far };
+                Rule { prefix: entry.target.prefix(gateway), ports: entry.ports.map(|ports| (whose, ports)), ruling }
+            })
+            .collect();
+        // Block is in front of allow, and wins.
+        rules.sort_unstable_by_key(|rule| (rule.key(), rule.ruling));
+        rules.dedup_by_key(|rule| rule.key());
+        rules
+    }
 }
 
 impl Target {

@@ -147,3 +147,147 @@ impl Channel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    use super::*;
+    use crate::engine::{Config, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+
+    const GET: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.get\"}\n";
+
+    struct Bench {
+        channel: Channel,
+        engine: Engine,
+        client: UnixStream,
+        /// Another descriptor of the channel's own end.
+        copy: UnixStream,
+    }
+
+    fn bench() -> Bench {
+        let (ours, client) = UnixStream::pair().unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let engine = Engine::new(Config {
+            guest_mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
+            net_type: NetType::Nat,
+            isolation: Isolation::Isolated,
+            network: Network {
+                gateway: [192, 168, 64, 1].into(),
+                gateway_mac: None,
+                subnet: "192.168.64.0/24".parse().unwrap(),
+                max_frame: 1514,
+            },
+            policy: PolicyEntries::default(),
+            flow_keys: [1, 2],
+        });
+        let copy = ours.try_clone().unwrap();
+        Bench { channel: Channel::new(ours.into(), &engine), engine, client, copy }
+    }
+
+    impl Bench {
+        fn turns(&mut self, count: usize) {
+            for _ in 0..count {
+                self.channel.turn(&mut self.engine);
+            }
+        }
+
+        /// Bytes that wait to be received by the channel.
+        fn waiting(&self) -> usize {
+            let mut buffer = vec![0; 1 << 20];
+            let flags = nix::sys::socket::MsgFlags::MSG_PEEK | nix::sys::socket::MsgFlags::MSG_DONTWAIT;
+            nix::sys::socket::recv(std::os::fd::AsRawFd::as_raw_fd(&self.copy), &mut buffer, flags).unwrap_or(0)
+        }
+
+        fn waits_for(&self) -> Option<PollFlags> {
+            self.channel.poll_fd().map(|fd| fd.events())
+        }
+
+        fn is_over(&self) -> bool {
+            self.waits_for().is_none() && !self.channel.has_work()
+        }
+    }
+
+    #[test]
+    fn a_turn_reads_a_bounded_number_of_bytes() {
+        let mut bench = bench();
+        bench.client.write_all(&[b' '; 16 * PIECE]).unwrap();
+        let before = bench.waiting();
+        bench.turns(1);
+        assert_eq!(before - bench.waiting(), PIECE);
+        assert!(bench.channel.has_work(), "what was read is for the next turn");
+    }
+
+    #[test]
+    fn without_anything_to_do_it_waits_for_the_client() {
+        let mut bench = bench();
+        bench.turns(3);
+        assert_eq!((bench.waits_for(), bench.channel.has_work()), (Some(PollFlags::POLLIN), false));
+    }
+
+    #[test]
+    fn while_a_byte_of_a_reply_is_unsent_nothing_is_read() {
+        let mut bench = bench();
+        setsockopt(&bench.copy, sockopt::SndBuf, &4096).unwrap();
+        bench.client.write_all(&GET.repeat(1000)).unwrap();
+        // A piece and its replies at a time, until the client's side is full.
+        bench.turns(2000);
+        assert_eq!((bench.waits_for(), bench.channel.has_work()), (Some(PollFlags::POLLOUT), false));
+        let waiting = bench.waiting();
+        assert!(waiting > PIECE, "{waiting}");
+        bench.turns(100);
+        assert_eq!(bench.waiting(), waiting);
+        // Each reply comes once the client reads.
+        let mut replies = Vec::new();
+        bench.client.set_nonblocking(true).unwrap();
+        while replies.iter().filter(|&&byte| byte == b'\n').count() < 1000 {
+            let mut buffer = [0; 4096];
+            if let Ok(count) = bench.client.read(&mut buffer) {
+                replies.extend_from_slice(&buffer[..count]);
+            }
+            bench.turns(1);
+        }
+        assert_eq!(bench.waits_for(), Some(PollFlags::POLLIN));
+    }
+
+    #[test]
+    fn the_end_comes_behind_the_replies_and_is_seen_though_there_are_copies() {
+        let mut bench = bench();
+        bench.client.write_all(&[GET, GET, b"no line feed"].concat()).unwrap();
+        bench.client.shutdown(Shutdown::Write).unwrap();
+        bench.turns(20);
+        assert!(bench.is_over());
+        let mut replies = String::new();
+        bench.client.read_to_string(&mut replies).unwrap();
+        assert_eq!(replies.lines().count(), 2);
+    }
+
+    #[test]
+    fn what_was_asked_by_a_client_that_is_gone_is_done() {
+        let mut bench = bench();
+        let set = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.set\",\"params\":{\"allow\":[\"@host\"],\"block\":[]}}\n";
+        bench.client.write_all(&[GET, GET, set.as_bytes()].concat()).unwrap();
+        let (placeholder, _) = UnixStream::pair().unwrap();
+        drop(std::mem::replace(&mut bench.client, placeholder));
+        bench.turns(40);
+        assert!(bench.is_over());
+        assert_eq!(bench.engine.rule_count(), 1);
+    }
+
+    #[test]
+    fn a_client_that_only_stops_reading_is_still_heard() {
+        let mut bench = bench();
+        bench.client.shutdown(Shutdown::Read).unwrap();
+        bench.client.write_all(GET).unwrap();
+        bench.turns(20);
+        assert_eq!((bench.waits_for(), bench.channel.has_work()), (Some(PollFlags::POLLIN), false));
+        drop(bench.client.shutdown(Shutdown::Both));
+        bench.turns(20);
+        assert!(bench.is_over());
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //! [`Channel::turn`] is called once between frames, when its socket is ready or there is work left. It sends what waits, and
-//! then either reads [`PIECE`] bytes or lets the session do one step: nothing of it takes as long as a frame may wait. While a
+//! then either reads 4 KiB or lets the session do one step: nothing of it takes as long as a frame may wait. While a
 //! byte of a reply is unsent nothing is read, so that a client that does not read holds up itself alone.
 //!
 //! When the client has sent its last byte, what it asked is done and answered first. Then, as when the channel fails or its

@@ -36,7 +36,7 @@ fn every_example_is_answered_as_the_document_says() {
         let (_, examples) = DOCUMENT.split_once("\n## Examples\n").expect("there are examples");
         let lines: Vec<&str> =
             examples.lines().filter(|line| line.starts_with("-> ") || line.starts_with("<- ")).collect();
-        assert!(lines.len() > 10 && lines.len() % 2 == 0);
+        assert!(lines.len() > 10 && lines.len().is_multiple_of(2));
         for pair in lines.chunks(2) {
             let [request, reply] =
                 [pair[0].strip_prefix("-> "), pair[1].strip_prefix("<- ")].map(Option::unwrap_or_default);

@@ -3,12 +3,12 @@
 //! PURE: no operating system, no clock, no `unsafe`, no logging. docs/control-protocol.md says for clients what is read here.
 //!
 //! # Theory of operation
-//! A request is a line. It is read as it comes ([`json`], [`request`]), not kept: of a line of any length there is the text
+//! A request is a line. It is read as it comes (`json`, `request`), not kept: of a line of any length there is the text
 //! of one string, what the request says so far, and whether it is one.
 //!
 //! A new policy may have 4096 entries, and frames do not wait while they are sorted, counted and written into a reply. So
 //! the work is done in steps, and [`Session::advance`] does one: it reads a piece of a request, or does the next thing that
-//! the last one asks for. A [`Change`] is a policy on its way. The last of its steps queues the reply and puts the policy
+//! the last one asks for. A `Change` is a policy on its way. The last of its steps queues the reply and puts the policy
 //! into force: nothing has changed before it, and no frame is judged within it.
 //!
 //! Whoever calls sends the replies before it lets more be read: then at most one reply is in memory. A caller that does not
@@ -61,7 +61,7 @@ enum Change {
     /// In normal form, with its lists as a reply has them, it is being compiled.
     Sorted(Box<Sorted>, Vec<u8>),
     /// All that is left is to say so, and to put it into force.
-    Compiled(Compiled, Vec<u8>),
+    Compiled(Box<Compiled>, Vec<u8>),
 }
 
 /// One client's session.
@@ -212,13 +212,13 @@ impl Session {
                 Change::Sorted(Box::new(sorted), reply::lists(&texts))
             }
             Change::Sorted(sorted, lists) => match sorted.compile(engine.gateway()) {
-                Ok(compiled) => Change::Compiled(compiled, lists),
+                Ok(compiled) => Change::Compiled(Box::new(compiled), lists),
                 Err(sorted) => Change::Sorted(sorted, lists),
             },
             Change::Compiled(compiled, lists) => {
                 (self.lists, self.rule_count) = (lists, compiled.rule_count());
                 self.write_policy(&id);
-                engine.set_compiled(compiled);
+                engine.set_compiled(*compiled);
                 return None;
             }
         };

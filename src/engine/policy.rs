@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod entries;
+mod loopholes;
 mod ports;
 mod rules;
 

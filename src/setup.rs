@@ -18,14 +18,15 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use log::{debug, info, warn};
 use thiserror::Error;
 
-use crate::cli::{EntryList, Serve};
-use crate::engine::{Config, Engine, Entry, Isolation, PolicyEntries, colons};
+use crate::cli::Serve;
+use crate::engine::{Config, Engine, EntryError, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, OpenError};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
@@ -34,6 +35,9 @@ use crate::relay::Relay;
 use crate::sandbox::{self, Confined, Features, SandboxError};
 use crate::sys::inherited::{self, DescriptorError, Role};
 use crate::sys::process;
+
+/// The most loopholes that are told one by one.
+const LOOPHOLES_TOLD: usize = 3;
 
 /// Why softnet cannot start to serve its guest.
 #[derive(Debug, Error)]
@@ -67,6 +71,9 @@ pub enum SetupError {
     /// The host's link.
     #[error(transparent)]
     Host(#[from] OpenError),
+    /// The operator's entries.
+    #[error("--allow and --block: {0}")]
+    Policy(#[from] EntryError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -125,12 +132,14 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;
 
     // 7. The host's link.
-    let policy = PolicyEntries { allow: entries(&serve.allow), block: entries(&serve.block) };
+    let policy = serve.policy()?;
     let isolation = if policy.allows_everything() { Isolation::Open } else { Isolation::Isolated };
     let host = match open_host(serve, isolation, &mut lifeline)? {
         Ok(host) => host,
         Err(end) => return Ok(Outcome::Ended(end)),
     };
+
+    warn_of_loopholes(&policy, host.network().gateway);
 
     // 8. The engine and the relay.
     let engine = Engine::new(Config {
@@ -208,8 +217,18 @@ fn random_keys() -> [u64; 2] {
     [state.hash_one(0u8), state.hash_one(1u8)]
 }
 
-fn entries(lists: &[EntryList]) -> Vec<Entry> {
-    lists.iter().flat_map(|list| list.0.iter().cloned()).collect()
+/// Says where an entry with ports opens what a narrower one without closes: it is the rule, and easily overlooked.
+fn warn_of_loopholes(policy: &PolicyEntries, gateway: Ipv4Addr) {
+    let mut loopholes = policy.loopholes(gateway);
+    for (allow, block) in loopholes.by_ref().take(LOOPHOLES_TOLD) {
+        warn!(
+            "--allow '{allow}' reaches what --block '{block}' closes: entries with ports outrank those without. To close \
+             those ports as well, block the same target with them"
+        );
+    }
+    if loopholes.next().is_some() {
+        warn!("and there are more such entries");
+    }
 }
 
 /// Opens the host's link; the inner error says that the end came while waiting for it.

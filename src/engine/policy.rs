@@ -8,6 +8,7 @@
 
 mod draft;
 mod entries;
+mod loopholes;
 mod ports;
 mod rules;
 

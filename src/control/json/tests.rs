@@ -180,6 +180,8 @@ fn any_number_of_spaces_in_a_row_leaves_room_for_what_follows() {
     // But none is lost of a text that may be an id.
     let id = format!("a{}b", " ".repeat(254));
     assert_eq!(kept(&format!("\"{id}\"")), (id, false));
+    let longer = format!("\"{}  \"", "x".repeat(255));
+    assert_eq!(kept(&longer).0.len(), 257, "nor of one that is too long for it by a space");
 }
 
 /// Texts that are nearly JSON.

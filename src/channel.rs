@@ -140,7 +140,11 @@ impl Channel {
         self.session.unsent().is_empty()
     }
 
-    fn shut_down(&mut self) {
+    /// Ends it, at once, so that the client sees the end whoever else holds a copy of the socket.
+    pub fn shut_down(&mut self) {
+        if self.state == State::Over {
+            return;
+        }
         self.state = State::Over;
         if let Err(error) = stream::shut_down(self.socket.as_fd()) {
             log::debug!("shutting the control channel down: {error}");

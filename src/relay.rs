@@ -105,6 +105,9 @@ impl Relay {
     /// That one of the two sides failed for good.
     pub fn run(mut self, _proof: &Confined) -> Result<End, RelayError> {
         let result = self.turns();
+        if let Some(channel) = &mut self.channel {
+            channel.shut_down();
+        }
         self.report_at_the_end();
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");

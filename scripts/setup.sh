@@ -85,11 +85,14 @@ need_test() {
     need iperf3 iperf3 "a test's guest"
     need sudo sudo "tests how softnet becomes root"
     need ps procps "tests what is left running"
+    need python3 python3-minimal "runs the control protocol's client in Python"
+    need socat socat "runs the control protocol's client in shell"
 }
 
 need_ci() {
     need_test
     need shellcheck shellcheck "lints the scripts"
+    command -v go >/dev/null || need gccgo gccgo "runs the control protocol's client in Go"
 }
 
 # Fills `missing` and `reasons`.

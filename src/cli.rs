@@ -6,10 +6,11 @@
 use std::fmt::Write as _;
 use std::os::fd::RawFd;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 
-use crate::engine::{Entry, EntryError, EthernetAddress, NetType};
+use crate::engine::{Entry, EntryError, EthernetAddress, NetType, PolicyEntries};
 
 /// The shortest and the longest DHCP lease time that may be asked for, in seconds.
 pub const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
@@ -23,8 +24,10 @@ pub const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
-    after_help = "LIST is comma separated: IPv4 prefixes (10.0.0.0/8), addresses (192.0.2.7), @host (the gateway).\n\
-                  The longest prefix wins, and block wins a tie. Exit codes: 0 ended in order, 1 failure, 2 usage."
+    after_help = "LIST is comma separated: IPv4 prefixes (10.0.0.0/8), addresses (192.0.2.7), @host (the gateway), each with\n\
+                  ports if wanted (:443, :8000-8999), and with `in ` or `out ` in front for one direction. Entries with ports\n\
+                  outrank those without, the longest prefix wins, and block wins a tie.\n\
+                  Exit codes: 0 ended in order, 1 failure, 2 usage."
 )]
 pub struct Cli {
     /// What to do instead of serving a guest.
@@ -88,11 +91,11 @@ pub struct Serve {
     #[arg(long)]
     pub group: Option<String>,
 
-    /// What the guest may reach besides; 0.0.0.0/0 also lets it reach other guests. Can be repeated
+    /// What the guest may reach besides, and who may reach it; 0.0.0.0/0 also lets it reach other guests. Can be repeated
     #[arg(long, value_name = "LIST", value_parser = parse_list, action = clap::ArgAction::Append)]
     pub allow: Vec<EntryList>,
 
-    /// What the guest may not reach. Can be repeated
+    /// What the guest may not reach, and who may not reach it. Can be repeated
     #[arg(long, value_name = "LIST", value_parser = parse_list, action = clap::ArgAction::Append)]
     pub block: Vec<EntryList>,
 
@@ -108,9 +111,9 @@ pub struct Serve {
     #[arg(long, hide = true, value_name = "LIST", value_parser = not_yet)]
     pub expose: Option<Never>,
 
-    /// Not built yet: refused by name, so that nobody believes it works.
-    #[arg(long, hide = true, value_name = "N", value_parser = not_yet)]
-    pub control_fd: Option<Never>,
+    /// Inherited descriptor: a connected Unix stream socket, by which the policy can be changed while the guest runs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
+    pub control_fd: Option<RawFd>,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]
@@ -140,6 +143,36 @@ impl From<NetTypeName> for NetType {
             NetTypeName::Nat => NetType::Nat,
             NetTypeName::Host => NetType::Host,
         }
+    }
+}
+
+impl Cli {
+    /// Reads the command line, with what no option can tell by itself.
+    ///
+    /// # Errors
+    /// A usage error, or `--help` and `--version`.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::checked(Self::try_parse()?)
+    }
+
+    fn checked(self) -> Result<Self, clap::Error> {
+        match self.serve.as_ref().map(Serve::policy) {
+            Some(Err(error)) => {
+                Err(Self::command().error(ErrorKind::ValueValidation, format!("--allow and --block: {error}")))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
+impl Serve {
+    /// All lists of each kind, joined.
+    ///
+    /// # Errors
+    /// Together they are more than a policy takes.
+    pub fn policy(&self) -> Result<PolicyEntries, EntryError> {
+        let join = |lists: &[EntryList]| lists.iter().flat_map(|list| list.0.iter().cloned()).collect();
+        PolicyEntries::new(join(&self.allow), join(&self.block))
     }
 }
 
@@ -255,6 +288,31 @@ mod tests {
     }
 
     #[test]
+    fn one_argument_may_hold_a_direction_and_a_target() {
+        let serve = parse(&["--allow", "in @host", "--allow", "in @host:22,out 10.0.0.0/8:80-90"]).unwrap();
+        let texts: Vec<String> = serve.policy().unwrap().allow.iter().map(Entry::to_string).collect();
+        assert_eq!(texts, ["in @host", "in @host:22", "out 10.0.0.0/8:80-90"]);
+    }
+
+    #[test]
+    fn the_lists_have_an_end_together() {
+        let list = |count: usize| vec!["@host"; count].join(",");
+        for (allow, block, is_too_long) in [(4096, 0, false), (2000, 2096, false), (2000, 2097, true), (1, 4096, true)]
+        {
+            let (allow, block) = (list(allow), list(block));
+            let cli = Cli::try_parse_from(MINIMAL.into_iter().chain(["--allow", &allow, "--block", &block])).unwrap();
+            match cli.checked() {
+                Ok(_) => assert!(!is_too_long),
+                Err(error) => {
+                    assert!(is_too_long);
+                    assert_eq!(error.exit_code(), 2);
+                    assert!(one_line(&error).contains("--allow and --block: entry `@host`: is one too many"));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn short_octets_of_a_mac_are_accepted() {
         let cli = Cli::try_parse_from(["softnet", "--vm-fd=0", "--vm-mac-address=2:0:0:a:b:C"]).unwrap();
         assert_eq!(cli.serve.unwrap().vm_mac_address, EthernetAddress([2, 0, 0, 10, 11, 12]));
@@ -277,12 +335,15 @@ mod tests {
             ("--allow", "example.org"),
             ("--block", "10.0.0.0/33"),
             ("--allow", "10.0.0.0/8,,@host"),
+            ("--allow", "in@host"),
+            ("--block", "@host:0"),
             ("--bridge", "a/b"),
             ("--bridge", "0123456789abcdef"),
             ("--subnet", "192.168.70.0/30"),
             ("--subnet", "here"),
             ("--expose", "2222:22"),
-            ("--control-fd", "1"),
+            ("--control-fd", "-1"),
+            ("--control-fd", "one"),
         ] {
             let base: Vec<&str> = match flag {
                 "--vm-fd" => vec!["softnet", MINIMAL[3], MINIMAL[4]],

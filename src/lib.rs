@@ -15,7 +15,8 @@
 //! | module | may | must not |
 //! | --- | --- | --- |
 //! | [`engine`] | smoltcp's wire types, ipnet, a prefix trie | clocks, descriptors, threads, environment, logging, `unsafe` |
-//! | [`relay`], [`lifeline`] | engine, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
+//! | [`control`] | the engine's policy | what the engine must not |
+//! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
 //! | [`setup`], [`privilege`] | root | read bytes of the guest |
@@ -25,7 +26,9 @@
 #![deny(clippy::print_stdout)]
 #![warn(clippy::unwrap_used)]
 
+pub mod channel;
 pub mod cli;
+pub mod control;
 pub mod engine;
 pub mod host;
 pub mod lifeline;

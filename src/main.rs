@@ -6,7 +6,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use softnet::cli::{self, Cli};
 use softnet::logging;
 use softnet::setup::{self, Outcome};
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let standing = setup::secure_process()?;
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             let code = u8::try_from(error.exit_code()).unwrap_or(FAILURE);

@@ -4,7 +4,8 @@
 //! One thread, one wait. poll(2) tells which side has frames, that a signal came, or that it is time to look whether the
 //! guest is still there. Each turn reads at most `BATCHES_A_TURN` batches from each side, one side after the other, so
 //! that a flood one way starves neither the other way nor the signals; what is left makes the next poll return at once.
-//! Nothing here blocks on one peer: a guest that does not read, or a host whose queue is full, loses frames, counted.
+//! Nothing here blocks on one peer: a guest that does not read, or a host whose queue is full, loses frames, counted. The
+//! control channel has a turn of bounded length before the frames have theirs.
 //!
 //! May: the engine, the `Host`, `sys`. Must not: look into frames, decide, need root.
 
@@ -15,6 +16,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
+use crate::channel::Channel;
 use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
@@ -57,6 +59,7 @@ pub struct Relay {
     host: Box<dyn Host>,
     engine: Engine,
     lifeline: Lifeline,
+    channel: Option<Channel>,
     io: DatagramIo,
     batch: Batch,
     losses: Losses,
@@ -68,6 +71,7 @@ struct Ready {
     guest: bool,
     host: bool,
     signal: bool,
+    channel: bool,
 }
 
 impl Relay {
@@ -80,10 +84,18 @@ impl Relay {
             host,
             engine,
             lifeline,
+            channel: None,
             io: DatagramIo::new(BATCH),
             batch: Batch::new(BATCH, max_frame),
             losses: Losses::default(),
         }
+    }
+
+    /// The same, with a control channel on `socket`, a connected stream.
+    #[must_use]
+    pub fn with_channel(mut self, socket: OwnedFd) -> Self {
+        self.channel = Some(Channel::new(socket, &self.engine));
+        self
     }
 
     /// Moves frames until a signal comes or the guest is gone. The proof says that root was dropped and the
@@ -93,6 +105,9 @@ impl Relay {
     /// That one of the two sides failed for good.
     pub fn run(mut self, _proof: &Confined) -> Result<End, RelayError> {
         let result = self.turns();
+        if let Some(channel) = &mut self.channel {
+            channel.shut_down();
+        }
         self.report_at_the_end();
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");
@@ -111,6 +126,11 @@ impl Relay {
                 return Ok(End::GuestGone);
             }
             self.engine.advance(now);
+            if ready.channel
+                && let Some(channel) = &mut self.channel
+            {
+                channel.turn(&mut self.engine);
+            }
             if ready.guest {
                 self.relay_guest_frames(now)?;
             }
@@ -131,21 +151,25 @@ impl Relay {
         let (signals, maker) = self.lifeline.descriptors();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds =
-            [readable(self.guest.as_fd()), readable(self.host.readiness()), readable(signals), readable(signals)];
-        if let Some(maker) = maker {
-            fds[3] = readable(maker);
+            [self.guest.as_fd(), self.host.readiness(), signals, maker.unwrap_or(signals), signals].map(readable);
+        let channel = self.channel.as_ref().and_then(Channel::poll_fd);
+        let channel_waits = channel.is_some();
+        if let Some(channel) = channel {
+            fds[4] = channel;
         }
+        let channel_has_work = self.channel.as_ref().is_some_and(Channel::has_work);
+        let deadline = if channel_has_work { now } else { deadline };
         match poll(&mut fds, timeout_until(deadline, now)) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Ready::default()),
             Err(errno) => return Err(RelayError::Poll(errno)),
         }
         // An error or a hang-up is found out by the read or the look that follows.
-        let [guest, host, signal, maker_ended] = fds.map(|fd| fd.any().unwrap_or(true));
+        let [guest, host, signal, maker_ended, channel] = fds.map(|fd| fd.any().unwrap_or(true));
         if maker.is_some() && maker_ended {
             self.lifeline.maker_ended(now);
         }
-        Ok(Ready { guest, host, signal })
+        Ok(Ready { guest, host, signal, channel: channel_has_work || (channel_waits && channel) })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {
@@ -216,166 +240,4 @@ impl Relay {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::BorrowedFd;
-    use std::os::unix::net::UnixDatagram;
-    use std::thread::{self, JoinHandle};
-    use std::time::{Duration, Instant as Clock};
-
-    use super::*;
-    use crate::engine::{Config, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
-
-    const GUEST: [u8; 6] = [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee];
-    const GATEWAY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
-
-    /// A host that is the far end of a socket pair.
-    struct FakeHost {
-        network: Network,
-        link: UnixDatagram,
-        io: DatagramIo,
-    }
-
-    impl Host for FakeHost {
-        fn network(&self) -> &Network {
-            &self.network
-        }
-
-        fn readiness(&self) -> BorrowedFd<'_> {
-            self.link.as_fd()
-        }
-
-        fn receive(&mut self, batch: &mut Batch) -> io::Result<()> {
-            self.io.receive(self.link.as_fd(), batch)
-        }
-
-        fn send(&mut self, batch: &Batch) -> io::Result<usize> {
-            match self.io.send(self.link.as_fd(), batch)? {
-                Sent::Taken(taken) => Ok(taken),
-                Sent::PeerGone => Err(io::ErrorKind::NotConnected.into()),
-            }
-        }
-
-        fn stop(self: Box<Self>) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// A relay in a thread of its own, its two sides in our hands.
-    struct Bench {
-        guest: UnixDatagram,
-        host: UnixDatagram,
-        relay: JoinHandle<Result<End, RelayError>>,
-    }
-
-    fn bench() -> Bench {
-        let (guest, guest_side) = UnixDatagram::pair().unwrap();
-        let (host, host_side) = UnixDatagram::pair().unwrap();
-        for socket in [&guest, &host] {
-            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        }
-        let network = Network {
-            gateway: [192, 168, 64, 1].into(),
-            gateway_mac: Some(EthernetAddress(GATEWAY)),
-            subnet: "192.168.64.0/24".parse().unwrap(),
-            max_frame: 1514,
-        };
-        let relay = thread::spawn(move || {
-            let guest_side = OwnedFd::from(guest_side);
-            let lifeline = Lifeline::new(guest_side.as_fd()).unwrap();
-            let engine = Engine::new(Config {
-                guest_mac: EthernetAddress(GUEST),
-                net_type: NetType::Nat,
-                isolation: Isolation::Isolated,
-                network,
-                policy: PolicyEntries::default(),
-            });
-            let host = FakeHost { network, link: host_side, io: DatagramIo::new(BATCH) };
-            Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Confined::assumed())
-        });
-        Bench { guest, host, relay }
-    }
-
-    /// An ARP request (RFC 826) from `mac`, whose address is `sender`, for 192.168.64.1.
-    fn arp_request(mac: [u8; 6], sender: [u8; 4]) -> Vec<u8> {
-        let mut frame = vec![0xff; 6];
-        frame.extend(mac);
-        frame.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]);
-        frame.extend(mac);
-        frame.extend(sender);
-        frame.extend([0; 6]);
-        frame.extend([192, 168, 64, 1]);
-        frame
-    }
-
-    fn probe(mac: [u8; 6]) -> Vec<u8> {
-        arp_request(mac, [0; 4])
-    }
-
-    fn receive(socket: &UnixDatagram) -> Vec<u8> {
-        let mut buffer = [0; 2048];
-        let length = socket.recv(&mut buffer).expect("a frame in time");
-        buffer[..length].to_vec()
-    }
-
-    #[test]
-    fn frames_that_pass_arrive_unchanged_and_in_order_both_ways() {
-        let bench = bench();
-        for padding in 0..200 {
-            let mut frame = probe(GUEST);
-            frame.resize(42 + padding, 0);
-            bench.guest.send(&frame).unwrap();
-            assert_eq!(receive(&bench.host), frame);
-        }
-        let question = arp_request(GATEWAY, [192, 168, 64, 1]);
-        bench.host.send(&question).unwrap();
-        assert_eq!(receive(&bench.guest), question);
-    }
-
-    #[test]
-    fn frames_that_the_engine_drops_go_nowhere_and_hold_up_nothing() {
-        let bench = bench();
-        for bad in [&[][..], &[0; 5], &probe([2, 2, 2, 2, 2, 2]), &[0x55; 9000]] {
-            bench.guest.send(bad).unwrap();
-        }
-        bench.guest.send(&probe(GUEST)).unwrap();
-        assert_eq!(receive(&bench.host), probe(GUEST));
-    }
-
-    #[test]
-    fn the_end_of_the_guest_ends_the_relay_in_silence() {
-        let bench = bench();
-        let start = Clock::now();
-        drop(bench.guest);
-        assert_eq!(bench.relay.join().unwrap().unwrap(), End::GuestGone);
-        assert!(start.elapsed() < Duration::from_secs(2));
-    }
-
-    #[test]
-    fn the_end_of_the_guest_ends_the_relay_under_a_flood() {
-        let bench = bench();
-        let host = bench.host.try_clone().unwrap();
-        let flood = thread::spawn(move || while host.send(&arp_request(GATEWAY, [192, 168, 64, 1])).is_ok() {});
-        receive(&bench.guest);
-        drop(bench.guest);
-        assert_eq!(bench.relay.join().unwrap().unwrap(), End::GuestGone);
-        flood.join().unwrap();
-    }
-
-    #[test]
-    fn a_guest_that_does_not_read_stops_nothing() {
-        let bench = bench();
-        for _ in 0..10_000 {
-            bench.host.send(&arp_request(GATEWAY, [192, 168, 64, 1])).unwrap();
-        }
-        bench.guest.send(&probe(GUEST)).unwrap();
-        assert_eq!(receive(&bench.host), probe(GUEST));
-    }
-
-    #[test]
-    fn a_lost_host_link_ends_the_relay_with_an_error() {
-        let bench = bench();
-        drop(bench.host);
-        bench.guest.send(&probe(GUEST)).unwrap();
-        assert!(matches!(bench.relay.join().unwrap(), Err(RelayError::Host(_))));
-    }
-}
+mod tests;

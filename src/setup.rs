@@ -2,36 +2,42 @@
 //! the same numbers, are in docs/privileges.md.
 //!
 //! 1. The process: environment, signals, limits, umask, working directory ([`secure_process`]).
-//! 2. The descriptor of the guest, looked at only: what is wrong with it is told before any right is used.
+//! 2. The descriptors of the guest and of the control channel, looked at only: what is wrong with them is told before any
+//!    right is used.
 //! 3. Root, if it is not there: by sudo, which starts softnet again from step 1. Where the host's link needs no root
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. Arguments that only root itself may give; whom to become.
-//! 5. The guest's socket is adopted, every other descriptor but 0, 1 and 2 closed.
+//! 5. These sockets are adopted, every other descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order.
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase.
 //! 9. Root is dropped, for good, and that is proven.
 //! 10. The sandbox is entered: from here on any call but those that the relay makes ends the process.
 //!
-//! May: root, to step 9. Must not: read a byte that the guest sent.
+//! May: root, to step 9. Must not: read a byte that the guest or a client of the control channel sent.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::os::fd::AsFd;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use log::{debug, info, warn};
 use thiserror::Error;
 
-use crate::cli::{EntryList, Serve};
-use crate::engine::{Config, Engine, Entry, Isolation, PolicyEntries, colons};
+use crate::cli::Serve;
+use crate::engine::{Config, Engine, EntryError, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, OpenError};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
 use crate::relay::Relay;
-use crate::sandbox::{self, Confined, SandboxError};
-use crate::sys::inherited::{self, DescriptorError};
+use crate::sandbox::{self, Confined, Features, SandboxError};
+use crate::sys::inherited::{self, DescriptorError, Role};
 use crate::sys::process;
+
+/// The most loopholes that are told one by one.
+const LOOPHOLES_TOLD: usize = 3;
 
 /// Why softnet cannot start to serve its guest.
 #[derive(Debug, Error)]
@@ -39,9 +45,14 @@ pub enum SetupError {
     /// The process could not be secured.
     #[error("this process cannot be put in order: {0}")]
     Process(io::Error),
-    /// The guest's descriptor is not what it must be.
-    #[error("--vm-fd: {0}")]
-    Descriptor(#[from] DescriptorError),
+    /// An inherited descriptor is not what it must be.
+    #[error("{0}: {1}")]
+    Descriptor(&'static str, DescriptorError),
+    /// Two of them are one.
+    #[error(
+        "--control-fd: descriptor {0} is that of --vm-fd: pass another socket, of type SOCK_STREAM, or leave --control-fd out"
+    )]
+    OneForBoth(RawFd),
     /// Root is not to be had.
     #[error(transparent)]
     Escalation(#[from] EscalationError),
@@ -60,6 +71,9 @@ pub enum SetupError {
     /// The host's link.
     #[error(transparent)]
     Host(#[from] OpenError),
+    /// The operator's entries.
+    #[error("--allow and --block: {0}")]
+    Policy(#[from] EntryError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -92,8 +106,8 @@ pub fn secure_process() -> Result<Standing, SetupError> {
 /// # Errors
 /// What failed, on what, and how to mend it. Nothing that this process made stays behind but what the next start adopts.
 pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
-    // 2. The descriptor, looked at.
-    inherited::check_guest_socket(serve.vm_fd)?;
+    // 2. The descriptors, looked at.
+    let sockets = Sockets::of(serve)?;
 
     // 3. Root.
     if standing == Standing::Unprivileged {
@@ -111,20 +125,21 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         warn!("no --user was given to root: softnet goes on as nobody ({identity})");
     }
 
-    // 5. The guest's socket, and no other descriptor.
-    process::close_all_but(serve.vm_fd).map_err(SetupError::Process)?;
-    let guest = inherited::adopt_guest_socket(serve.vm_fd)?;
+    // 5. The two sockets, and no other descriptor.
+    let (guest, control) = sockets.adopt()?;
 
     // 6. From here on, softnet ends in order.
     let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;
 
     // 7. The host's link.
-    let policy = PolicyEntries { allow: entries(&serve.allow), block: entries(&serve.block) };
+    let policy = serve.policy()?;
     let isolation = if policy.allows_everything() { Isolation::Open } else { Isolation::Isolated };
     let host = match open_host(serve, isolation, &mut lifeline)? {
         Ok(host) => host,
         Err(end) => return Ok(Outcome::Ended(end)),
     };
+
+    warn_of_loopholes(&policy, host.network().gateway);
 
     // 8. The engine and the relay.
     let engine = Engine::new(Config {
@@ -133,8 +148,14 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         isolation,
         network: *host.network(),
         policy,
+        flow_keys: random_keys(),
     });
     let relay = Relay::new(guest, host, engine, lifeline);
+    let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
+    let relay = match control {
+        Some(socket) => relay.with_channel(socket),
+        None => relay,
+    };
 
     // 9. The drop.
     let dropped = match standing {
@@ -143,9 +164,42 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     };
 
     // 10. The sandbox.
-    let proof = sandbox::enter(dropped)?;
+    let proof = sandbox::enter(dropped, features)?;
     info!("ready: guest {}, running as {identity}", colons(serve.vm_mac_address));
     Ok(Outcome::Ready(Box::new(relay), proof))
+}
+
+/// The descriptors that the caller hands over, looked at.
+struct Sockets {
+    guest: RawFd,
+    control: Option<RawFd>,
+}
+
+impl Sockets {
+    const FRAMES: &str = "--vm-fd";
+    const CONTROL: &str = "--control-fd";
+
+    fn of(serve: &Serve) -> Result<Self, SetupError> {
+        let Serve { vm_fd: guest, control_fd: control, .. } = *serve;
+        inherited::check(guest, Role::Frames).map_err(|error| SetupError::Descriptor(Self::FRAMES, error))?;
+        if let Some(fd) = control {
+            if fd == guest {
+                return Err(SetupError::OneForBoth(fd));
+            }
+            inherited::check(fd, Role::Control).map_err(|error| SetupError::Descriptor(Self::CONTROL, error))?;
+        }
+        Ok(Sockets { guest, control })
+    }
+
+    /// Takes them over, and closes every other descriptor.
+    fn adopt(self) -> Result<(OwnedFd, Option<OwnedFd>), SetupError> {
+        let kept: Vec<RawFd> = [self.guest].into_iter().chain(self.control).collect();
+        process::close_all_but(&kept).map_err(SetupError::Process)?;
+        let adopt = |flag, fd, role| inherited::adopt(fd, role).map_err(|error| SetupError::Descriptor(flag, error));
+        let guest = adopt(Self::FRAMES, self.guest, Role::Frames)?;
+        let control = self.control.map(|fd| adopt(Self::CONTROL, fd, Role::Control)).transpose()?;
+        Ok((guest, control))
+    }
 }
 
 /// What only root itself may ask for: it reaches beyond the caller's own guest.
@@ -157,8 +211,24 @@ fn check_rights(standing: Standing, serve: &Serve) -> Result<(), SetupError> {
     }
 }
 
-fn entries(lists: &[EntryList]) -> Vec<Entry> {
-    lists.iter().flat_map(|list| list.0.iter().copied()).collect()
+/// Random bits of the system's, by way of the standard library's own hash keys.
+fn random_keys() -> [u64; 2] {
+    let state = RandomState::new();
+    [state.hash_one(0u8), state.hash_one(1u8)]
+}
+
+/// Says where an entry with ports opens what a narrower one without closes: it is the rule, and easily overlooked.
+fn warn_of_loopholes(policy: &PolicyEntries, gateway: Ipv4Addr) {
+    let mut loopholes = policy.loopholes(gateway);
+    for (allow, block) in loopholes.by_ref().take(LOOPHOLES_TOLD) {
+        warn!(
+            "--allow '{allow}' reaches what --block '{block}' closes: entries with ports outrank those without. To close \
+             those ports as well, block the same target with them"
+        );
+    }
+    if loopholes.next().is_some() {
+        warn!("and there are more such entries");
+    }
 }
 
 /// Opens the host's link; the inner error says that the end came while waiting for it.

@@ -2,9 +2,9 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, File};
-use std::net::UdpSocket;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -80,7 +80,9 @@ fn a_bad_value_is_a_usage_error_that_names_flag_and_value() {
         ("--block", "010.0.0.1", ""),
         ("--block", "@gateway", ""),
         ("--expose", "2222:22", "leave it out"),
-        ("--control-fd", "1", "leave it out"),
+        ("--control-fd", "-1", ""),
+        ("--control-fd", "one", ""),
+        ("--control-fd", "99999999999", ""),
         ("--bridge", "a/b", "1 to 15"),
         ("--bridge", "0123456789abcdef", "1 to 15"),
         ("--subnet", "here", "192.168"),
@@ -141,6 +143,41 @@ fn a_descriptor_that_is_no_frame_socket_is_refused() {
         }
         let (_guest, input) = frame_socket();
         assert_refused(&run(&format!("--vm-fd 77 --vm-mac-address {MAC}"), input), 1, &["--vm-fd", "77"]);
+        assert_eq!(host(), before, "nothing is left behind");
+    });
+}
+
+#[test]
+fn a_descriptor_that_is_no_control_channel_is_refused() {
+    in_own_network(|| {
+        let before = host();
+        let path = Path::new(SCRATCH).join("listening");
+        let listening = UnixListener::bind(&path).expect("a listener");
+        fs::remove_file(path).expect("removed");
+        let (datagram, _peer) = UnixDatagram::pair().expect("a pair");
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let tcp = TcpStream::connect(tcp.local_addr().expect("an address")).expect("connected");
+        let (_reader, pipe) = std::io::pipe().expect("a pipe");
+        let outputs: Vec<(&str, Stdio)> = vec![
+            ("is not a socket", File::create(Path::new(SCRATCH).join("file")).expect("a file").into()),
+            ("is not a socket", Stdio::null()),
+            ("is not a socket", OwnedFd::from(pipe).into()),
+            ("is a Datagram socket", OwnedFd::from(datagram).into()),
+            ("is not connected", OwnedFd::from(listening).into()),
+            ("is a socket of family 2", OwnedFd::from(tcp).into()),
+        ];
+        let options = format!("--vm-fd 0 --vm-mac-address {MAC} --control-fd");
+        for (found, output) in outputs {
+            let (_guest, input) = frame_socket();
+            let mut command = softnet::command(Path::new(SOFTNET), Caller::Root);
+            command.args(format!("{options} 1").split_ascii_whitespace()).stdin(input);
+            let ended = Softnet::spawn_printing_to(&mut command, output).wait_end(PATIENCE);
+            assert_refused(&ended, 1, &["--control-fd: descriptor 1", found, "SOCK_STREAM"]);
+        }
+        let (_guest, input) = frame_socket();
+        assert_refused(&run(&format!("{options} 77"), input), 1, &["--control-fd", "77", "not open"]);
+        let (_guest, input) = frame_socket();
+        assert_refused(&run(&format!("{options} 0"), input), 1, &["--control-fd", "0", "--vm-fd"]);
         assert_eq!(host(), before, "nothing is left behind");
     });
 }

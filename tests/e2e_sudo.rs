@@ -3,14 +3,15 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
 use softnet_testbed::binary::{self, CALLER};
+use softnet_testbed::channel::Client;
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::{self, in_own_network};
 use softnet_testbed::softnet::{self, Caller, Softnet};
-use softnet_testbed::wait::PATIENCE;
+use softnet_testbed::wait::{PATIENCE, SILENCE};
 use softnet_testbed::wire::Mac;
 use softnet_testbed::{sys, tools};
 
@@ -70,6 +71,28 @@ fn a_sudoers_line_is_enough_and_the_caller_is_whom_it_becomes() {
             assert!(status.contains(&line), "{line} is missing in {status}");
         }
         softnet.stop();
+    });
+}
+
+#[test]
+fn the_control_channel_comes_through_sudo_as_standard_output() {
+    in_own_network(|| {
+        let program = binary::install(Path::new(SOFTNET), "plain", 0o755);
+        sudo_with(&format!("caller ALL=(root) NOPASSWD: {}", program.display()));
+        let (guest, other) = sys::frame_sockets();
+        let (client, output) = UnixStream::pair().expect("a socket pair");
+        let mut command = softnet::command(&program, Caller::User);
+        command.args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string(), "--control-fd", "1"]);
+        command.stdin(OwnedFd::from(other));
+        let softnet = Softnet::spawn_printing_to(&mut command, OwnedFd::from(output).into());
+        let mut client = Client::new(client);
+        // Sent before softnet is there at all, and answered when it is.
+        assert!(client.set("", "@host").ends_with("\"block\":[\"@host\"],\"ruleCount\":1}}"));
+        let mut guest = PortableGuest::new(guest, MAC);
+        guest.dhcp(PATIENCE).expect("a lease");
+        assert!(guest.ping(guest.gateway(), SILENCE).is_err(), "blocked");
+        softnet.stop();
+        assert_eq!(client.reply(), "", "nothing else came, and the end with softnet's");
     });
 }
 
@@ -139,5 +162,15 @@ fn a_descriptor_that_sudo_would_close_is_named() {
         let ended = Softnet::spawn(command.args(["-c", &line]).stdin(OwnedFd::from(other))).wait_end(PATIENCE);
         assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
         assert!(ended.said.contains("--vm-fd") && ended.said.contains("sudo"), "{}", ended.said);
+
+        let (_guest, other) = sys::frame_sockets();
+        let (_client, output) = UnixStream::pair().expect("a socket pair");
+        let mut command = softnet::command(Path::new("/bin/sh"), Caller::User);
+        let program = program.display();
+        let line = format!("exec {program} --vm-fd 0 --vm-mac-address {MAC} --control-fd 5 5>&1 1>/dev/null");
+        command.args(["-c", &line]).stdin(OwnedFd::from(other));
+        let ended = Softnet::spawn_printing_to(&mut command, OwnedFd::from(output).into()).wait_end(PATIENCE);
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
+        assert!(ended.said.contains("--control-fd 5") && ended.said.contains("sudo"), "{}", ended.said);
     });
 }

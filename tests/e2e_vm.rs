@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
+use softnet_testbed::channel::{Client, longest_policy};
 use softnet_testbed::guest::vm::{self, LIMIT, Vm};
 use softnet_testbed::internet::Internet;
 use softnet_testbed::isolate::{in_own_network_within, is_inside};
@@ -73,6 +74,34 @@ fn a_vm_gets_its_lease_and_a_page_and_fails_to_spoof() {
             wire::source(frame) == Some(OTHER_MAC) || (from_guest && Arp::read(frame).is_some_and(claims))
         });
         assert_eq!(spoofed, 0, "no spoofed frame of the VM's reaches the bridge");
+        softnet.stop();
+    });
+}
+
+#[test]
+fn the_policy_of_a_running_vm_is_replaced_by_way_of_the_channel() {
+    let image = image();
+    in_own_network_within(LIMIT + Duration::from_secs(20), || {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let facts = bed.facts();
+        let (softnet, socket, channel) = bed.launch(MAC).start_with_channel();
+        let mut client = Client::new(channel);
+        let (private, web) = (facts.other_private.to_string(), facts.other_web.to_string());
+        // The other way around than what the VM is to find.
+        assert!(client.set(&web, &private).contains("\"ruleCount\":2"));
+        let vm = Vm::boot(&image, socket, MAC, facts);
+        vm.wait_for("dhcp");
+        assert!(client.set(&format!("out {private}:80"), &web).contains("\"ruleCount\":3"));
+        // And then it stalls, in the middle of another one.
+        client.send(longest_policy(0).as_bytes());
+        let results = vm.results();
+        let allowed = format!("server {private}");
+        expect(
+            &results,
+            &[("lease", "600"), ("gateway", "answered"), ("allowed", &allowed), ("blocked", "unreachable")],
+        );
+        expect(&results, &[("private", "unreachable"), ("after-claim", "answered"), ("other-mac", "silent")]);
+        assert_eq!(client.finish(), "", "half a request has no answer");
         softnet.stop();
     });
 }

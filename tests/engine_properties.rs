@@ -6,6 +6,10 @@ mod engine_world;
 
 #[path = "engine_properties/any_frame.rs"]
 mod any_frame;
+#[path = "engine_properties/flow_model.rs"]
+mod flow_model;
+#[path = "engine_properties/flow_reference.rs"]
+mod flow_reference;
 #[path = "engine_properties/lease_walk.rs"]
 mod lease_walk;
 #[path = "engine_properties/policy_model.rs"]

@@ -8,6 +8,12 @@ mod engine_world;
 mod dhcp_from_guest;
 #[path = "engine_scenarios/dhcp_from_host.rs"]
 mod dhcp_from_host;
+#[path = "engine_scenarios/directions_and_ports.rs"]
+mod directions_and_ports;
+#[path = "engine_scenarios/flows.rs"]
+mod flows;
+#[path = "engine_scenarios/flows_and_policy.rs"]
+mod flows_and_policy;
 #[path = "engine_scenarios/frames_and_arp.rs"]
 mod frames_and_arp;
 #[path = "engine_scenarios/from_host.rs"]

@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | `channel` | what only the control channel may |
 //! | `child` | a process that enters the sandbox for real and then does one thing |
 //! | `forbidden` | each class of call that nothing of softnet's makes |
 //! | `legal` | memory, time, messages and each way to end |
@@ -10,6 +11,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
 
+#[path = "sandbox/channel.rs"]
+mod channel;
 #[path = "sandbox/child.rs"]
 mod child;
 #[path = "sandbox/forbidden.rs"]

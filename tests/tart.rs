@@ -1,7 +1,7 @@
 //! What Tart does with softnet, call by call, by a stand-in: how it looks for it, what it starts, what it holds meanwhile,
 //! how it ends it, and when it says "Softnet process terminated prematurely". Nothing here may change without Tart.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -50,7 +50,7 @@ impl Tart {
         let (vm, other) = sys::frame_sockets(); // with the buffers that Tart sets
         let (control, output) = UnixStream::pair().expect("a socket pair");
         let softnet = command(softnet, caller)
-            .args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string()])
+            .args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string(), "--control-fd", "1"])
             .args(options.split_ascii_whitespace())
             .env("RUST_LOG", "trace")
             .stdin(OwnedFd::from(other))
@@ -117,15 +117,23 @@ fn tart_runs_a_vm_and_ends_it_by_sigint() {
 }
 
 #[test]
-fn nothing_is_ever_written_to_the_control_channel() {
+fn nothing_but_replies_is_ever_written_to_the_control_channel() {
     in_own_network(|| {
         let bed = HostTestbed::new(SOFTNET);
         let mut tart = Tart::run(&bed, "");
         let _guest = tart.boot();
+        // What an orchestrator sends by way of Tart: both lists, and no other request.
+        let set =
+            r#"{"jsonrpc":"2.0","id":1,"method":"softnet.policy.set","params":{"allow":["10.1.2.3/8"],"block":[]}}"#;
+        tart.control.write_all(format!("{set}\n").as_bytes()).expect("softnet reads");
+        let result = r#"{"jsonrpc":"2.0","id":1,"result":{"allow":["10.0.0.0/8"],"block":[],"ruleCount":1}}"#;
+        let expected = format!("{result}\n");
+        let mut said = vec![0; expected.len()];
+        tart.control.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout can be set"); // as long as it waits
+        tart.control.read_exact(&mut said).expect("a reply in time");
         tart.stop();
-        let mut said = Vec::new();
         tart.control.read_to_end(&mut said).expect("the channel is closed with softnet");
-        assert_eq!(said, b"", "even at RUST_LOG=trace");
+        assert_eq!(String::from_utf8_lossy(&said), expected, "even at RUST_LOG=trace");
     });
 }
 

@@ -25,7 +25,8 @@ fn declaration(path: &str) -> Option<String> {
     let candidates = match file {
         "lib" => {
             let module = modules[..modules.len() - 1].join("/");
-            vec![format!("src/{module}.rs"), format!("src/{module}/mod.rs")]
+            // The tests of a module may have a file of their own.
+            vec![format!("src/{module}/tests.rs"), format!("src/{module}.rs"), format!("src/{module}/mod.rs")]
         }
         "e2e_scenarios" => vec!["tests/testbed/src/scenarios.rs".to_owned()],
         _ if modules.is_empty() => vec![format!("tests/{file}.rs")],

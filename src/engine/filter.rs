@@ -72,6 +72,7 @@
 mod dhcp;
 mod from_guest;
 mod from_host;
+mod stateful;
 
 use std::net::Ipv4Addr;
 
@@ -79,8 +80,9 @@ use ipnet::Ipv4Net;
 use smoltcp::wire::{ArpHardware, ArpOperation, ArpPacket, EthernetAddress, EthernetFrame, EthernetProtocol};
 
 use super::budget::Budget;
+use super::flows::Flows;
 use super::lease::Leases;
-use super::policy::{Policy, PolicyEntries, Ruling};
+use super::policy::{Policy, PolicyEntries};
 use super::verdict::DropReason;
 use super::{Config, Event, Instant, Isolation, Lease, NetType, Network};
 
@@ -96,6 +98,7 @@ pub(super) struct Filter {
     network: Network,
     subnet_broadcast: Option<Ipv4Addr>,
     policy: Policy,
+    flows: Flows,
     leases: Leases,
     budget: Budget,
 }
@@ -110,13 +113,14 @@ impl Filter {
             network,
             subnet_broadcast: subnet_broadcast(network.subnet),
             policy: Policy::compile(&config.policy, network.gateway),
+            flows: Flows::new(config.flow_keys),
             leases: Leases::new(network),
             budget: Budget::new(),
         }
     }
 
     pub(super) fn set_policy(&mut self, entries: &PolicyEntries) {
-        self.policy = Policy::compile(entries, self.network.gateway);
+        self.replace_policy(Policy::compile(entries, self.network.gateway));
     }
 
     #[inline]
@@ -151,16 +155,6 @@ impl Filter {
     #[inline]
     fn is_gateway_mac(&self, mac: EthernetAddress) -> bool {
         self.leases.gateway_mac() == Some(mac)
-    }
-
-    /// While isolated: whether somebody with this address of the link and this MAC may speak to the guest.
-    fn may_be_heard(&self, address: Ipv4Addr, mac: EthernetAddress) -> bool {
-        if self.isolation == Isolation::Open || !self.network.subnet.contains(&address) {
-            return true;
-        }
-        let is_gateway =
-            address == self.network.gateway && self.leases.gateway_mac().is_none_or(|gateway_mac| gateway_mac == mac);
-        is_gateway || self.policy.ruling(address) == Ruling::Allowed
     }
 }
 

@@ -126,3 +126,28 @@ impl<'a> Udp<'a> {
         }
     }
 }
+
+/// What the rules read of a TCP header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tcp {
+    pub(super) ports: Ports,
+    pub(super) flags: u8,
+}
+
+impl Tcp {
+    /// The fixed part of a header, in bytes.
+    pub(super) const HEADER: usize = 20;
+
+    /// The TCP header of a whole datagram: it has its fixed part and ends within the segment (RFC 9293, section 3.1).
+    #[inline]
+    pub(super) fn parse_whole(segment: &[u8]) -> Result<Self, DropReason> {
+        let (header, _) = segment.split_first_chunk::<{ Tcp::HEADER }>().ok_or(DropReason::TcpMalformed)?;
+        let &[a, b, c, d, _, _, _, _, _, _, _, _, offset, flags, ..] = header;
+        let length = usize::from(offset >> 4) * 4;
+        if length < Self::HEADER || length > segment.len() {
+            return Err(DropReason::TcpMalformed);
+        }
+        let ports = Ports { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) };
+        Ok(Tcp { ports, flags })
+    }
+}

@@ -15,6 +15,7 @@ mod budget;
 mod dhcp;
 mod entry;
 pub mod filter;
+pub mod flows;
 mod icmp;
 mod ipv4;
 pub mod lease;
@@ -31,7 +32,10 @@ pub use smoltcp::wire::EthernetAddress;
 
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
-pub use policy::{Entry, EntryError, EntryFault, MAX_ENTRIES, PolicyEntries, Target};
+pub use policy::{
+    Compiled, Draft, Entry, EntryError, EntryFault, List, MAX_ENTRIES, PolicyEntries, PortRange, Sorted, Target, Texts,
+    Way,
+};
 pub use verdict::{Counters, Direction, DropReason, Traffic, Verdict};
 
 /// A MAC as people and programs write it, with colons (IEEE 802 writes hyphens, and so does `Display`).
@@ -84,12 +88,16 @@ pub struct Config {
     pub network: Network,
     /// The operator's entries.
     pub policy: PolicyEntries,
+    /// Random bits that nobody else knows: they decide where a flow stands in the table of flows, so that no guest can choose
+    /// flows that stand in each other's way.
+    pub flow_keys: [u64; 2],
 }
 
 /// The filter of one guest, its clock and its counters.
 #[derive(Debug)]
 pub struct Engine {
     filter: Filter,
+    gateway: Ipv4Addr,
     policy: PolicyEntries,
     counters: Counters,
     now: Instant,
@@ -101,7 +109,8 @@ impl Engine {
     pub fn new(config: Config) -> Self {
         Engine {
             filter: Filter::new(&config),
-            policy: config.policy,
+            gateway: config.network.gateway,
+            policy: config.policy.normalised(),
             counters: Counters::default(),
             now: Instant::from_micros_const(i64::MIN),
         }
@@ -141,16 +150,48 @@ impl Engine {
         self.filter.poll_event()
     }
 
-    /// Replaces the operator's entries, between two frames. Isolation stays as it was at the start.
+    /// Replaces the operator's entries, between two frames. Isolation, the lease and DHCP stay as they are. The same policy in
+    /// another order, or with duplicates, is no change: flows live on as they are. After a change each is judged anew when
+    /// its next frame comes.
     pub fn set_policy(&mut self, policy: PolicyEntries) {
-        self.filter.set_policy(&policy);
-        self.policy = policy;
+        let policy = policy.normalised();
+        if policy != self.policy {
+            self.filter.set_policy(&policy);
+            self.policy = policy;
+        }
     }
 
-    /// The operator's entries, as they were given last.
+    /// [`Engine::set_policy`], of a policy that was compiled for [`Engine::gateway`] before.
+    pub fn set_compiled(&mut self, policy: Compiled) {
+        let (entries, rules) = policy.into_parts();
+        if entries != self.policy {
+            self.filter.replace_policy(rules);
+            self.policy = entries;
+        }
+    }
+
+    /// The gateway's address.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.gateway
+    }
+
+    /// The operator's entries, in normal form.
     #[must_use]
     pub fn policy(&self) -> &PolicyEntries {
         &self.policy
+    }
+
+    /// How many rules the policy comes to: [`PolicyEntries::rule_count`].
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.rule_count_of(&self.policy)
+    }
+
+    /// How many rules another policy would come to with this gateway.
+    #[must_use]
+    pub fn rule_count_of(&self, policy: &PolicyEntries) -> usize {
+        policy.rule_count(self.gateway)
     }
 
     /// What was forwarded and what was dropped, and why.

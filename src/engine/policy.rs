@@ -1,75 +1,91 @@
-//! Allow and block entries, compiled: the longest matching prefix decides, and block wins a tie.
+//! Allow and block entries, compiled to the rules of each direction.
+//!
+//! Rules with ports outrank rules without; among each kind the longest prefix decides, and block wins a tie. While every
+//! entry is bare, there are rules for what the guest sends and none for what it gets, and nobody keeps state. One entry
+//! with a direction makes the whole policy *stateful*: there are rules for both directions, a bare entry is one of each, and
+//! [`super::flows`] lets pass what belongs to what they admitted.
 #![forbid(unsafe_code)]
+
+mod draft;
+mod entries;
+mod loopholes;
+mod ports;
+mod rules;
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
-use prefix_trie::PrefixMap;
+pub use super::entry::{Entry, EntryError, EntryFault, MAX_ENTRIES, PortRange, Target, Way};
+pub use draft::{Compiled, Draft, List, Sorted, Texts};
+pub use entries::PolicyEntries;
 
-pub use super::entry::{Entry, EntryError, EntryFault, MAX_ENTRIES, Target};
+use rules::Rules;
 
-/// The operator's entries, as they were given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PolicyEntries {
-    /// What the guest may reach besides the default.
-    pub allow: Vec<Entry>,
-    /// What the guest may not reach.
-    pub block: Vec<Entry>,
-}
-
-impl PolicyEntries {
-    /// Whether `0.0.0.0/0` is allowed, be it blocked as well: in the policy of the start, this is what makes
-    /// [`Isolation::Open`](super::Isolation::Open).
-    #[must_use]
-    pub fn allows_everything(&self) -> bool {
-        self.allow.iter().any(|entry| entry.target == Target::Prefix(Ipv4Net::default()))
-    }
-}
-
-/// What the entries say of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the rules say of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ruling {
-    /// The longest entry that covers it allows it.
-    Allowed,
-    /// The longest entry that covers it blocks it.
+    /// The rule that decides blocks it.
     Blocked,
-    /// No entry covers it.
+    /// The rule that decides allows it.
+    Allowed,
+    /// No rule covers it.
     Unmentioned,
 }
 
-/// The compiled entries. A lookup walks at most seven nodes of a trie, whatever the number of entries.
+/// What a rule with ports can see of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// A whole UDP or TCP datagram with these ports.
+    Ports {
+        /// The port of whom the guest speaks with.
+        far: u16,
+        /// The guest's own.
+        guest: u16,
+    },
+    /// A fragment: no allow rule with ports covers it, and every block rule with ports that covers the address does.
+    Fragment,
+    /// Another protocol: no rule with ports is about it.
+    NoPorts,
+}
+
+/// The compiled entries.
 #[derive(Debug)]
 pub(super) struct Policy {
-    rules: PrefixMap<Ipv4Net, Ruling>,
-    is_empty: bool,
+    outward: Rules,
+    /// None while every entry is bare.
+    inward: Option<Rules>,
 }
 
 impl Policy {
     /// Compiles `entries`; `@host` is the /32 of `gateway`.
     pub(super) fn compile(entries: &PolicyEntries, gateway: Ipv4Addr) -> Self {
-        let prefix = |entry: &Entry| match entry.target {
-            Target::Prefix(net) => net,
-            Target::Host => Ipv4Net::from(gateway),
-        };
-        let mut rules = PrefixMap::new();
-        for entry in &entries.allow {
-            rules.insert(prefix(entry), Ruling::Allowed);
+        Policy {
+            outward: Rules::compile(&entries.rules(Way::Out, gateway)),
+            inward: entries.is_stateful().then(|| Rules::compile(&entries.rules(Way::In, gateway))),
         }
-        // Block wins a tie: it is what is inserted last.
-        for entry in &entries.block {
-            rules.insert(prefix(entry), Ruling::Blocked);
-        }
-        let is_empty = entries.allow.is_empty() && entries.block.is_empty();
-        Policy { rules, is_empty }
     }
 
-    /// What the entries say of `address`.
+    /// Whether flows are to be kept.
     #[inline]
-    pub(super) fn ruling(&self, address: Ipv4Addr) -> Ruling {
-        if self.is_empty {
-            return Ruling::Unmentioned;
-        }
-        self.rules.get_lpm(&Ipv4Net::from(address)).map_or(Ruling::Unmentioned, |(_, &ruling)| ruling)
+    pub(super) fn is_stateful(&self) -> bool {
+        self.inward.is_some()
+    }
+
+    /// What the rules say of what the guest sends to `address`.
+    #[inline]
+    pub(super) fn ruling_outward(&self, address: Ipv4Addr, carried: Carried) -> Ruling {
+        self.outward.ruling(address, carried)
+    }
+
+    /// What the rules say of what `address` sends to the guest. Stateless, there are none but for a neighbour, who is to be
+    /// one whom the guest may reach: the answers come from the port that the guest may send to.
+    #[inline]
+    pub(super) fn ruling_inward(&self, address: Ipv4Addr, carried: Carried) -> Ruling {
+        self.inward.as_ref().unwrap_or(&self.outward).ruling(address, carried)
+    }
+
+    /// Whether the guest may have to do with `address` at all, in either direction.
+    pub(super) fn allows_some_of(&self, address: Ipv4Addr) -> bool {
+        self.outward.allow_some_of(address) || self.inward.as_ref().is_some_and(|rules| rules.allow_some_of(address))
     }
 }
 
@@ -84,49 +100,95 @@ mod tests {
         Policy::compile(&PolicyEntries { allow: list(allow), block: list(block) }, GATEWAY)
     }
 
-    fn ruling(policy: &Policy, address: &str) -> Ruling {
-        policy.ruling(address.parse().unwrap())
+    fn outward(policy: &Policy, address: &str) -> Ruling {
+        policy.ruling_outward(address.parse().unwrap(), Carried::NoPorts)
+    }
+
+    fn with_ports(far: u16, guest: u16) -> Carried {
+        Carried::Ports { far, guest }
     }
 
     #[test]
     fn the_longest_prefix_decides_whichever_list_it_is_in() {
         let policy = policy("10.0.0.0/8,10.1.2.0/24", "10.1.0.0/16,10.1.2.3");
-        assert_eq!(ruling(&policy, "10.9.9.9"), Ruling::Allowed);
-        assert_eq!(ruling(&policy, "10.1.9.9"), Ruling::Blocked);
-        assert_eq!(ruling(&policy, "10.1.2.9"), Ruling::Allowed);
-        assert_eq!(ruling(&policy, "10.1.2.3"), Ruling::Blocked);
-        assert_eq!(ruling(&policy, "11.0.0.0"), Ruling::Unmentioned);
+        assert_eq!(outward(&policy, "10.9.9.9"), Ruling::Allowed);
+        assert_eq!(outward(&policy, "10.1.9.9"), Ruling::Blocked);
+        assert_eq!(outward(&policy, "10.1.2.9"), Ruling::Allowed);
+        assert_eq!(outward(&policy, "10.1.2.3"), Ruling::Blocked);
+        assert_eq!(outward(&policy, "11.0.0.0"), Ruling::Unmentioned);
     }
 
     #[test]
     fn block_wins_a_tie() {
-        let policy = policy("0.0.0.0/0,@host,1.1.1.1", "0.0.0.0/0,192.168.64.1,1.1.1.1/32");
+        let policy = policy("0.0.0.0/0,@host,1.1.1.1,2.2.2.2:1-9", "0.0.0.0/0,192.168.64.1,1.1.1.1/32,2.2.2.2:5");
         for address in ["8.8.8.8", "192.168.64.1", "1.1.1.1"] {
-            assert_eq!(ruling(&policy, address), Ruling::Blocked);
+            assert_eq!(outward(&policy, address), Ruling::Blocked);
         }
+        let server = Ipv4Addr::new(2, 2, 2, 2);
+        assert_eq!(policy.ruling_outward(server, with_ports(4, 5)), Ruling::Allowed);
+        assert_eq!(policy.ruling_outward(server, with_ports(5, 4)), Ruling::Blocked);
     }
 
     #[test]
     fn at_host_is_the_gateway_alone() {
         let policy = policy("@host", "");
-        assert_eq!(ruling(&policy, "192.168.64.1"), Ruling::Allowed);
-        assert_eq!(ruling(&policy, "192.168.64.2"), Ruling::Unmentioned);
+        assert_eq!(outward(&policy, "192.168.64.1"), Ruling::Allowed);
+        assert_eq!(outward(&policy, "192.168.64.2"), Ruling::Unmentioned);
     }
 
     #[test]
     fn an_empty_policy_mentions_nothing() {
-        assert_eq!(ruling(&policy("", ""), "0.0.0.0"), Ruling::Unmentioned);
+        assert_eq!(outward(&policy("", ""), "0.0.0.0"), Ruling::Unmentioned);
     }
 
     #[test]
-    fn everything_is_allowed_by_the_default_route_alone_even_if_it_is_blocked_as_well() {
-        let entries = |allow: &str, block: &str| PolicyEntries {
-            allow: Entry::parse_list(allow).unwrap(),
-            block: Entry::parse_list(block).unwrap(),
-        };
-        assert!(entries("@host,1.2.3.4/0", "0.0.0.0/0").allows_everything());
-        assert!(!entries("0.0.0.0/1,128.0.0.0/1", "").allows_everything());
-        assert!(!entries("", "0.0.0.0/0").allows_everything());
-        assert!(!entries("0.0.0.0", "").allows_everything());
+    fn rules_with_ports_outrank_those_without_and_the_longest_that_knows_the_port_decides() {
+        let policy = policy("0.0.0.0/0:443,10.0.0.0/8:80,10.1.0.0/16", "169.254.169.254,10.1.1.0/24:80,10.2.0.0/16");
+        let ruling = |address: &str, far| policy.ruling_outward(address.parse().unwrap(), with_ports(far, 1));
+        assert_eq!(ruling("169.254.169.254", 443), Ruling::Allowed, "the documented trap");
+        assert_eq!(ruling("169.254.169.254", 80), Ruling::Blocked);
+        assert_eq!(ruling("10.1.1.1", 80), Ruling::Blocked);
+        assert_eq!(ruling("10.1.1.1", 443), Ruling::Allowed, "from the outermost, which the inner ones do not mention");
+        assert_eq!(ruling("10.1.1.1", 22), Ruling::Allowed, "by 10.1.0.0/16");
+        assert_eq!(ruling("10.2.0.1", 80), Ruling::Allowed);
+        assert_eq!(ruling("10.2.0.1", 22), Ruling::Blocked);
+        assert_eq!(ruling("11.0.0.1", 22), Ruling::Unmentioned);
+    }
+
+    #[test]
+    fn a_fragment_is_covered_by_every_block_with_ports_and_by_no_allow_with_ports() {
+        let policy = policy("10.0.0.0/8:443,10.1.0.0/16:80,10.2.0.0/16", "10.1.1.0/24:25");
+        let ruling = |address: &str| policy.ruling_outward(address.parse().unwrap(), Carried::Fragment);
+        assert_eq!(ruling("10.0.0.1"), Ruling::Unmentioned);
+        assert_eq!(ruling("10.1.1.1"), Ruling::Blocked);
+        assert_eq!(ruling("10.2.0.1"), Ruling::Allowed);
+        assert_eq!(outward(&policy, "10.1.1.1"), Ruling::Unmentioned, "another protocol is not about ports");
+    }
+
+    #[test]
+    fn a_direction_makes_rules_of_both_and_a_bare_entry_is_one_of_each() {
+        assert!(!policy("1.1.1.1:53", "2.2.2.2").is_stateful());
+        let policy = policy("in 1.1.1.1:22,3.3.3.3:53", "out 2.2.2.2");
+        assert!(policy.is_stateful());
+        let inward = |address: &str, far, guest| policy.ruling_inward(address.parse().unwrap(), with_ports(far, guest));
+        assert_eq!(inward("1.1.1.1", 9, 22), Ruling::Allowed, "the guest's port");
+        assert_eq!(inward("1.1.1.1", 22, 9), Ruling::Unmentioned);
+        assert_eq!(inward("3.3.3.3", 53, 9), Ruling::Allowed, "the far side's");
+        assert_eq!(inward("3.3.3.3", 9, 53), Ruling::Unmentioned);
+        assert_eq!(inward("2.2.2.2", 9, 9), Ruling::Unmentioned);
+        assert_eq!(outward(&policy, "2.2.2.2"), Ruling::Blocked);
+        let out = |address: &str, far, guest| policy.ruling_outward(address.parse().unwrap(), with_ports(far, guest));
+        assert_eq!(out("3.3.3.3", 53, 9), Ruling::Allowed);
+        assert_eq!(out("1.1.1.1", 22, 22), Ruling::Unmentioned);
+    }
+
+    #[test]
+    fn an_address_has_to_do_with_the_guest_if_any_port_of_either_direction_is_allowed() {
+        let policy = policy("in 1.0.0.0/8:22,out 2.2.2.2:53,3.3.3.3", "1.1.1.1,2.0.0.0/8");
+        for (address, expected) in
+            [("1.1.1.1", true), ("2.2.2.2", true), ("2.2.2.3", false), ("3.3.3.3", true), ("4.4.4.4", false)]
+        {
+            assert_eq!(policy.allows_some_of(address.parse().unwrap()), expected, "{address}");
+        }
     }
 }

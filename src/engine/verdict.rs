@@ -12,6 +12,16 @@ pub enum Direction {
     FromHost,
 }
 
+impl Direction {
+    /// The other one.
+    pub(super) fn reverse(self) -> Self {
+        match self {
+            Direction::FromGuest => Direction::FromHost,
+            Direction::FromHost => Direction::FromGuest,
+        }
+    }
+}
+
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a frame whose verdict nobody reads is a frame that nobody filtered"]
@@ -79,9 +89,10 @@ drop_reasons! {
     NoLease "no-lease" "the guest holds no lease"
     SourceAddress "source-address" "an IPv4 source other than the guest's lease"
     IcmpQuote "icmp-quote" "an ICMP error about a datagram that was not sent to the guest, or a redirect"
-    Blocked "blocked" "a destination that an entry of the policy blocks"
+    Blocked "blocked" "a destination, or an origin, that an entry of the policy blocks"
     NotReachable "not-reachable" "a destination that is not reachable unless the policy allows it"
     Neighbour "neighbour" "from another address of the subnet, while the guest is isolated"
+    FlowTableFull "flow-table-full" "no room for one more flow"
 }
 
 impl fmt::Display for DropReason {

@@ -37,11 +37,11 @@ pub enum EscalationError {
         /// The group that the sudoers line would name.
         group: String,
     },
-    /// sudo would close the guest's socket.
+    /// sudo would close an inherited socket.
     #[error(
-        "--vm-fd {0}: root is to be had by sudo only, which closes all descriptors above 2: pass the socket as 0, 1 or 2, or set the setuid bit"
+        "{0} {1}: root is to be had by sudo only, which closes all descriptors above 2: pass the socket as 0, 1 or 2, or set the setuid bit"
     )]
-    DescriptorLost(RawFd),
+    DescriptorLost(&'static str, RawFd),
     /// This program cannot be found.
     #[error("the path of this program cannot be told: {0}")]
     NoExecutable(io::Error),
@@ -61,8 +61,10 @@ pub fn by_sudo(serve: &Serve) -> Result<Infallible, EscalationError> {
     if serve.sudo_escalation_done || !sudo_would_run(&exe, &arguments) {
         return Err(EscalationError::NoWay { exe, group: primary_group() });
     }
-    if serve.vm_fd > 2 {
-        return Err(EscalationError::DescriptorLost(serve.vm_fd));
+    for (flag, fd) in [("--vm-fd", Some(serve.vm_fd)), ("--control-fd", serve.control_fd)] {
+        if let Some(fd) = fd.filter(|&fd| fd > 2) {
+            return Err(EscalationError::DescriptorLost(flag, fd));
+        }
     }
     let mut command = sudo(&exe, &arguments);
     if serve.user.is_none() {

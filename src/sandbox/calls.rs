@@ -11,6 +11,7 @@
 //! Calls without a condition cost next to nothing: since Linux 5.11 the kernel knows them without running the filter.
 
 use std::collections::BTreeMap;
+use std::os::fd::RawFd;
 
 use SeccompCmpArgLen::{Dword, Qword};
 use SeccompCmpOp::{Eq, MaskedEq};
@@ -18,6 +19,8 @@ use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, apply_filter_all_threads,
 };
+
+use super::Features;
 
 /// A system call that softnet may make.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +49,8 @@ enum Only {
     Faults,
     Wake,
     AskForFlags,
+    Reply,
+    ShutDown,
 }
 
 macro_rules! allowed {
@@ -100,6 +105,8 @@ pub const ALLOWED: &[Allowed] = allowed! {
     tkill, SYS_tkill, AbortThread, "abort(3) (musl)";
     futex, SYS_futex, Wake, "a panic that unwinds: the unwinder's first use wakes whoever waits for it, and nobody does";
     fcntl, SYS_fcntl, AskForFlags, "a build with debug assertions asks before it closes";
+    sendto, SYS_sendto, Reply, "`--control-fd`: replies to its client";
+    shutdown, SYS_shutdown, ShutDown, "`--control-fd`: the end of the channel, which the client is to see";
 };
 
 impl Allowed {
@@ -126,11 +133,23 @@ impl Only {
             Only::Faults => "`SIGABRT`, `SIGBUS`, `SIGSEGV`",
             Only::Wake => "`FUTEX_WAKE`",
             Only::AskForFlags => "`F_GETFD`",
+            Only::Reply => "the channel's socket; no address given; flags exactly `MSG_DONTWAIT`, `MSG_NOSIGNAL`",
+            Only::ShutDown => "the channel's socket, `SHUT_RDWR`",
+        }
+    }
+
+    /// Whether the call is made at all.
+    const fn is_needed(self, features: Features) -> bool {
+        match self {
+            Only::Reply | Only::ShutDown => features.channel.is_some(),
+            _ => true,
         }
     }
 
     /// What must hold, as alternatives; none means that nothing need hold.
-    fn rules(self) -> Result<Vec<SeccompRule>, BackendError> {
+    fn rules(self, features: Features) -> Result<Vec<SeccompRule>, BackendError> {
+        // Without a channel, a descriptor that nobody has.
+        let is_channel = || SeccompCondition::new(0, Dword, Eq, number(features.channel.unwrap_or(RawFd::MAX)));
         let is = |index, value: libc::c_int| SeccompCondition::new(index, Dword, Eq, number(value));
         let is_null = |index| SeccompCondition::new(index, Qword, Eq, 0);
         let is_me = |index| SeccompCondition::new(index, Dword, Eq, std::process::id().into());
@@ -154,6 +173,8 @@ impl Only {
             Only::Faults => either(0, &[libc::SIGABRT, libc::SIGBUS, libc::SIGSEGV]),
             Only::Wake => either(1, &[libc::FUTEX_WAKE, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG]),
             Only::AskForFlags => all(vec![is(1, libc::F_GETFD)?]),
+            Only::Reply => all(vec![is_channel()?, is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?, is_null(4)?]),
+            Only::ShutDown => all(vec![is_channel()?, is(1, libc::SHUT_RDWR)?]),
         }
     }
 }
@@ -163,11 +184,12 @@ fn number(value: libc::c_int) -> u64 {
     value.unsigned_abs().into()
 }
 
-fn program() -> Result<BpfProgram, BackendError> {
-    let mut rules = BTreeMap::new();
-    for call in ALLOWED {
+fn program(features: Features) -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<_, Vec<SeccompRule>> = BTreeMap::new();
+    for call in ALLOWED.iter().filter(|call| call.only.is_needed(features)) {
         if let Some(number) = call.number {
-            rules.insert(number, call.only.rules()?);
+            // The lines of one call are alternatives. A test sees to it that each of them has a condition.
+            rules.entry(number).or_default().extend(call.only.rules(features)?);
         }
     }
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
@@ -178,8 +200,8 @@ fn program() -> Result<BpfProgram, BackendError> {
 ///
 /// # Errors
 /// What the kernel refused: it has no seccomp, or another thread has a filter of its own.
-pub(super) fn install() -> Result<(), seccompiler::Error> {
-    apply_filter_all_threads(&program()?)
+pub(super) fn install(features: Features) -> Result<(), seccompiler::Error> {
+    apply_filter_all_threads(&program(features)?)
 }
 
 #[cfg(test)]
@@ -189,14 +211,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_call_is_listed_once() {
-        let numbers: HashSet<_> = ALLOWED.iter().map(|call| call.name).collect();
-        assert_eq!(numbers.len(), ALLOWED.len());
+    fn each_call_is_listed_once_or_with_a_condition_on_every_line() {
+        let mut names = HashSet::new();
+        let again: HashSet<_> = ALLOWED.iter().map(|call| call.name).filter(|name| !names.insert(*name)).collect();
+        for call in ALLOWED.iter().filter(|call| again.contains(call.name)) {
+            assert_ne!(call.only, Only::Any, "{}: the condition of its other line would mean nothing", call.name);
+        }
     }
 
     #[test]
     fn the_filter_fits_into_the_kernel() {
-        let length = program().unwrap().len();
+        let length = program(Features { channel: Some(3) }).unwrap().len();
         assert!(length < 400, "{length} instructions, of the 4096 that the kernel takes");
     }
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::{SandboxError, calls, landlock, nowhere};
+use super::{Features, SandboxError, calls, landlock, nowhere};
 
-/// poll(2) refuses more entries than RLIMIT_NOFILE says, and the relay polls four.
-const POLLED: u64 = 4;
+/// poll(2) refuses more entries than RLIMIT_NOFILE says, and the relay polls five.
+const POLLED: u64 = 5;
 
 /// What [`super::enter`] does on Linux.
-pub(super) fn confine() -> Result<(), SandboxError> {
+pub(super) fn confine(features: Features) -> Result<(), SandboxError> {
     if !nowhere::is_empty() {
         return Err(SandboxError::Root);
     }
@@ -24,7 +24,7 @@ pub(super) fn confine() -> Result<(), SandboxError> {
         Err(error) => log::debug!("sandbox: seccomp without Landlock, which this kernel does not give us: {error}"),
     }
     lower_limits()?;
-    calls::install().map_err(|error| SandboxError::Filter(error.to_string()))
+    calls::install(features).map_err(|error| SandboxError::Filter(error.to_string()))
 }
 
 /// Landlock and the secure bits are a thread's. The setup had a thread of its own, for a moment (`sys::peer`): the kernel

@@ -31,6 +31,7 @@ mod linux;
 pub(crate) mod nowhere;
 
 use std::io;
+use std::os::fd::RawFd;
 
 use thiserror::Error;
 
@@ -73,13 +74,22 @@ impl Confined {
     }
 }
 
+/// What only some runs need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// The control channel's socket.
+    pub channel: Option<RawFd>,
+}
+
 /// Enters the sandbox, for the rest of the process's life. Every descriptor and all code that is needed from here on is
 /// there already.
 ///
 /// # Errors
 /// What is missing; the process must end then.
-pub fn enter(_dropped: Unprivileged) -> Result<Confined, SandboxError> {
+pub fn enter(_dropped: Unprivileged, features: Features) -> Result<Confined, SandboxError> {
     #[cfg(target_os = "linux")]
-    linux::confine()?;
+    linux::confine(features)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = features;
     Ok(Confined(()))
 }

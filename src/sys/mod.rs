@@ -12,6 +12,7 @@
 //! * [`process`]: what of this process the caller must not decide.
 //! * [`signals`]: the signals that end softnet, as a descriptor.
 //! * [`stderr`]: messages that nobody waits for.
+//! * [`stream`]: a stream socket that is never waited for.
 //! * [`tun`]: TAP devices.
 //! * [`watchdog`]: an end for this process, should it not get on.
 
@@ -30,6 +31,7 @@ pub mod pidfd;
 pub mod process;
 pub mod signals;
 pub mod stderr;
+pub mod stream;
 #[cfg(target_os = "linux")]
 pub mod tun;
 #[cfg(target_os = "linux")]

@@ -90,12 +90,12 @@ fn set_not_dumpable() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Closes all descriptors but 0, 1, 2 and `kept`: whatever else the caller left open is not for a root process to hold.
+/// Closes all descriptors but 0, 1, 2 and those `kept`: whatever else the caller left open is not for a root process to hold.
 ///
 /// # Errors
 /// Those of close_range(2).
 #[cfg(target_os = "linux")]
-pub fn close_all_but(kept: RawFd) -> io::Result<()> {
+pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
     let close = |first: RawFd, last: RawFd| {
         if first > last {
             return Ok(());
@@ -104,23 +104,28 @@ pub fn close_all_but(kept: RawFd) -> io::Result<()> {
         let result = unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, last as libc::c_uint, 0) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
-    let kept = kept.max(2);
-    close(3, kept - 1)?;
-    close(kept + 1, RawFd::MAX)
+    let mut kept: Vec<RawFd> = kept.iter().copied().filter(|&fd| fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        close(first, fd - 1)?;
+        first = fd.saturating_add(1);
+    }
+    close(first, RawFd::MAX)
 }
 
-/// Closes all descriptors but 0, 1, 2 and `kept`: whatever else the caller left open is not for a root process to hold.
+/// Closes all descriptors but 0, 1, 2 and those `kept`: whatever else the caller left open is not for a root process to hold.
 ///
 /// # Errors
 /// That /dev/fd (fd(4)), which lists them, cannot be read.
 #[cfg(target_os = "macos")]
-pub fn close_all_but(kept: RawFd) -> io::Result<()> {
+pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
     // Not by counting up to a limit: the caller may have lowered the limit after opening them.
     let mut open: Vec<RawFd> = Vec::new();
     for entry in std::fs::read_dir("/dev/fd")? {
         open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
     }
-    for fd in open.into_iter().filter(|&fd| fd > 2 && fd != kept) {
+    for fd in open.into_iter().filter(|&fd| fd > 2 && !kept.contains(&fd)) {
         // SAFETY: called before softnet itself has opened anything, so that no owned descriptor is among them. The one
         // of the listing is closed by now: EBADF, and so it may be.
         unsafe { libc::close(fd) };

@@ -52,7 +52,7 @@ fn model(policy: &PolicyEntries, net_type: NetType, address: Ipv4Addr) -> Judgem
 }
 
 /// The standard library's own classes, and the ones that it lacks by number.
-fn is_of_the_world(address: Ipv4Addr) -> bool {
+pub(crate) fn is_of_the_world(address: Ipv4Addr) -> bool {
     let bits = u32::from(address);
     let within = |net: [u8; 4], length: u32| (bits ^ u32::from_be_bytes(net)) >> (32 - length) == 0;
     !(address.is_private()

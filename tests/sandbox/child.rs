@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, dup2_stderr, fork};
 use softnet::privilege::{self, Identity, Standing};
-use softnet::sandbox;
+use softnet::sandbox::{self, Features};
 use softnet::sys::process;
 
 /// How a child ended.
@@ -49,6 +49,11 @@ pub(crate) fn inside(body: impl FnOnce()) -> Ended {
 
 /// Runs `prepare` in the child before it drops root, and `body` with what that made inside.
 pub(crate) fn inside_with<T>(prepare: impl FnOnce() -> T, body: impl FnOnce(T)) -> Ended {
+    inside_with_features(|| (Features::default(), prepare()), body)
+}
+
+/// The same, in a sandbox for the features that `prepare` names.
+pub(crate) fn inside_with_features<T>(prepare: impl FnOnce() -> (Features, T), body: impl FnOnce(T)) -> Ended {
     assert!(nix::unistd::geteuid().is_root(), "the sandbox follows a drop of root: run this by scripts/test.sh");
     let (mut entered, tell_entered) = io::pipe().unwrap();
     let (mut said, standard_error) = io::pipe().unwrap();
@@ -60,9 +65,9 @@ pub(crate) fn inside_with<T>(prepare: impl FnOnce() -> T, body: impl FnOnce(T)) 
             dup2_stderr(&standard_error).unwrap();
             drop(standard_error);
             process::clear_environment();
-            let prepared = prepare();
+            let (features, prepared) = prepare();
             let identity = Identity::choose(Standing::Root, Some("4711"), Some("4712")).unwrap();
-            let confined = privilege::drop_to(identity).map(sandbox::enter);
+            let confined = privilege::drop_to(identity).map(|dropped| sandbox::enter(dropped, features));
             if !matches!(confined, Ok(Ok(_))) {
                 io::Write::write_all(&mut io::stderr(), format!("{confined:?}").as_bytes()).unwrap();
                 exit_at_once(99);

@@ -157,6 +157,22 @@ impl Ip {
         Ip::new(source, destination, TCP, tcp(ports.0, ports.1))
     }
 
+    /// A TCP segment with these flags, by their letters.
+    pub fn segment(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16), flags: &str) -> Ip {
+        Ip::new(source, destination, TCP, segment(ports.0, ports.1, flags))
+    }
+
+    /// A request for an echo (8) or the echo (0).
+    pub fn echo(source: Ipv4Addr, destination: Ipv4Addr, kind: u8, identifier: u16) -> Ip {
+        Ip::new(source, destination, ICMP, icmp(kind, 0, identifier, &[]))
+    }
+
+    /// An ICMP error about a datagram, of which it quotes header and 8 bytes.
+    pub fn error(source: Ipv4Addr, destination: Ipv4Addr, kind: u8, quoted: &Ip) -> Ip {
+        let quote = quoted.bytes();
+        Ip::new(source, destination, ICMP, icmp(kind, 0, 0, &quote[..quote.len().min(28)]))
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         let header_words = self.header_words.unwrap_or((5 + self.options.len() / 4) as u8);
         let total_length = self.total_length.unwrap_or((20 + self.options.len() + self.payload.len()) as u16);
@@ -198,6 +214,32 @@ pub fn tcp(source: u16, destination: u16) -> Vec<u8> {
     bytes.extend_from_slice(&source.to_be_bytes());
     bytes.extend_from_slice(&destination.to_be_bytes());
     bytes.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 0xff, 0xff, 0, 0, 0, 0]);
+    bytes
+}
+
+/// A TCP header with these flags, by their letters.
+pub fn segment(source: u16, destination: u16, flags: &str) -> Vec<u8> {
+    let bit = |letter| match letter {
+        'F' => 1,
+        'S' => 2,
+        'R' => 4,
+        'P' => 8,
+        'A' => 16,
+        _ => panic!("no flag {letter}"),
+    };
+    let mut bytes = tcp(source, destination);
+    bytes[13] = flags.chars().map(bit).sum();
+    bytes
+}
+
+/// An ICMP message: type, code, identifier and what follows the header.
+pub fn icmp(kind: u8, code: u8, identifier: u16, rest: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind, code, 0, 0];
+    bytes.extend_from_slice(&identifier.to_be_bytes());
+    bytes.extend_from_slice(&[0, 1]);
+    bytes.extend_from_slice(rest);
+    let sum = checksum(&bytes);
+    bytes[2..4].copy_from_slice(&sum.to_be_bytes());
     bytes
 }
 

@@ -5,25 +5,27 @@ use std::net::Ipv4Addr;
 
 use smoltcp::wire::{EthernetAddress, EthernetProtocol, IpProtocol};
 
+use super::super::flows::{Flags, Header, Step};
 use super::super::icmp::check_error;
-use super::super::ipv4::{Header, Ipv4, Part, Ports, Udp};
-use super::super::policy::Ruling;
+use super::super::ipv4::{self, Ipv4, Part, Ports, Tcp, Udp};
+use super::super::policy::{Carried, Ruling};
 use super::super::special::is_global_unicast;
-use super::super::verdict::DropReason;
+use super::super::verdict::{Direction, DropReason};
 use super::super::{Instant, Isolation, NetType};
 use super::{Arp, DHCP_SERVER_PORT, Ethernet, Filter};
 
 const DNS_PORT: u16 = 53;
-const TCP_HEADER: usize = 20;
 
 /// What the transport header of a datagram says to the rules.
 enum Transport<'a> {
     /// UDP to a DHCP server: another paragraph judges it.
     Dhcp(Udp<'a>),
-    /// A whole UDP or TCP datagram to this port.
-    Port(u16),
-    /// A fragment, or a protocol without ports.
-    Portless,
+    /// A whole UDP or TCP datagram.
+    Ports(Header),
+    /// A fragment.
+    Fragment,
+    /// Another protocol, without ports.
+    NoPorts,
 }
 
 impl Filter {
@@ -57,17 +59,29 @@ impl Filter {
 
     #[inline]
     fn judge_guest_ipv4(&mut self, frame: &Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
-        let datagram = Ipv4::parse(frame.payload, Header::Plain)?;
-        let transport = match Transport::parse(&datagram)? {
+        let datagram = Ipv4::parse(frame.payload, ipv4::Header::Plain)?;
+        let (carried, header) = match Transport::parse(&datagram)? {
             Transport::Dhcp(udp) => return self.judge_guest_dhcp(frame, &datagram, &udp, now),
-            other => other,
+            Transport::Ports(header) => {
+                (Carried::Ports { far: header.ports.destination, guest: header.ports.source }, Some(header))
+            }
+            Transport::Fragment => (Carried::Fragment, None),
+            Transport::NoPorts => (Carried::NoPorts, None),
         };
         self.check_source(datagram.source)?;
         if datagram.protocol == IpProtocol::Icmp {
             check_error(datagram)?;
         }
         self.check_destination_mac(frame.destination, datagram.destination)?;
-        self.check_destination(datagram.destination, &transport)
+        if self.policy.is_stateful() {
+            let step = if self.is_group(datagram.destination) {
+                None
+            } else {
+                Step::read(Direction::FromGuest, &datagram, header)
+            };
+            return self.judge_stateful(Direction::FromGuest, datagram.destination, carried, step.as_ref(), now);
+        }
+        self.check_destination(datagram.destination, carried)
     }
 
     #[inline]
@@ -82,7 +96,7 @@ impl Filter {
     /// The frame's destination is the one that belongs to the datagram's.
     #[inline]
     pub(super) fn check_destination_mac(&self, mac: EthernetAddress, address: Ipv4Addr) -> Result<(), DropReason> {
-        let own_group = if address.is_broadcast() || self.subnet_broadcast == Some(address) {
+        let own_group = if self.is_broadcast(address) {
             EthernetAddress::BROADCAST
         } else if address.is_multicast() {
             let [_, b, c, d] = address.octets();
@@ -94,6 +108,16 @@ impl Filter {
     }
 
     #[inline]
+    fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        address.is_broadcast() || self.subnet_broadcast == Some(address)
+    }
+
+    #[inline]
+    fn is_group(&self, address: Ipv4Addr) -> bool {
+        address.is_multicast() || self.is_broadcast(address)
+    }
+
+    #[inline]
     fn check_unicast_mac(&self, mac: EthernetAddress) -> Result<(), DropReason> {
         let is_right = match self.isolation {
             Isolation::Isolated => self.is_gateway_mac(mac),
@@ -102,18 +126,19 @@ impl Filter {
         if is_right { Ok(()) } else { Err(DropReason::EthernetDestination) }
     }
 
+    /// What the rules say of a datagram to `address`, and the default where they say nothing.
     #[inline]
-    fn check_destination(&self, address: Ipv4Addr, transport: &Transport<'_>) -> Result<(), DropReason> {
-        match self.policy.ruling(address) {
+    pub(super) fn check_destination(&self, address: Ipv4Addr, carried: Carried) -> Result<(), DropReason> {
+        match self.policy.ruling_outward(address, carried) {
             Ruling::Allowed => Ok(()),
             Ruling::Blocked => Err(DropReason::Blocked),
-            Ruling::Unmentioned if self.is_reachable_by_default(address, transport) => Ok(()),
+            Ruling::Unmentioned if self.is_reachable_by_default(address, carried) => Ok(()),
             Ruling::Unmentioned => Err(DropReason::NotReachable),
         }
     }
 
     #[inline]
-    fn is_reachable_by_default(&self, address: Ipv4Addr, transport: &Transport<'_>) -> bool {
+    fn is_reachable_by_default(&self, address: Ipv4Addr, carried: Carried) -> bool {
         if address == self.network.gateway {
             return true;
         }
@@ -122,7 +147,9 @@ impl Filter {
         match self.net_type {
             NetType::Host => false,
             NetType::Nat if is_world => true,
-            NetType::Nat => matches!(transport, Transport::Port(DNS_PORT)) && self.leases.is_dns_server(address),
+            NetType::Nat => {
+                matches!(carried, Carried::Ports { far: DNS_PORT, .. }) && self.leases.is_dns_server(address)
+            }
         }
     }
 }
@@ -136,7 +163,7 @@ impl<'a> Transport<'a> {
                 match udp.ports {
                     Ports { source: DHCP_SERVER_PORT, .. } => Err(DropReason::DhcpServerPort),
                     Ports { destination: DHCP_SERVER_PORT, .. } => Ok(Transport::Dhcp(udp)),
-                    Ports { destination, .. } => Ok(Transport::Port(destination)),
+                    ports => Ok(Transport::Ports(Header { ports, flags: None })),
                 }
             }
             (IpProtocol::Udp, Part::First) => {
@@ -144,24 +171,19 @@ impl<'a> Transport<'a> {
                 if ports.source == DHCP_SERVER_PORT || ports.destination == DHCP_SERVER_PORT {
                     return Err(DropReason::DhcpFragment);
                 }
-                Ok(Transport::Portless)
+                Ok(Transport::Fragment)
             }
-            (IpProtocol::Tcp, Part::Whole) => tcp_destination_port(datagram.payload).map(Transport::Port),
+            (IpProtocol::Tcp, Part::Whole) => {
+                let tcp = Tcp::parse_whole(datagram.payload)?;
+                Ok(Transport::Ports(Header { ports: tcp.ports, flags: Some(Flags::new(tcp.flags)) }))
+            }
             // A first fragment without the flags, and a second one that would write over them.
-            (IpProtocol::Tcp, Part::First) if datagram.payload.len() < TCP_HEADER => Err(DropReason::FragmentMalformed),
+            (IpProtocol::Tcp, Part::First) if datagram.payload.len() < Tcp::HEADER => {
+                Err(DropReason::FragmentMalformed)
+            }
             (IpProtocol::Tcp, Part::Later(8)) => Err(DropReason::FragmentMalformed),
-            _ => Ok(Transport::Portless),
+            (_, Part::Whole) => Ok(Transport::NoPorts),
+            (_, Part::First | Part::Later(_)) => Ok(Transport::Fragment),
         }
     }
-}
-
-/// The destination port of a TCP segment whose header has its fixed part and ends within the segment (RFC 9293, section 3.1).
-#[inline]
-fn tcp_destination_port(segment: &[u8]) -> Result<u16, DropReason> {
-    let (header, _) = segment.split_first_chunk::<TCP_HEADER>().ok_or(DropReason::TcpMalformed)?;
-    let length = usize::from(header[12] >> 4) * 4;
-    if length < TCP_HEADER || length > segment.len() {
-        return Err(DropReason::TcpMalformed);
-    }
-    Ok(u16::from_be_bytes([header[2], header[3]]))
 }

@@ -1,12 +1,25 @@
 //! The rules for what the host sends, in the order of [`super`]'s documentation.
 #![forbid(unsafe_code)]
 
-use smoltcp::wire::{EthernetProtocol, IpProtocol};
+use std::net::Ipv4Addr;
 
-use super::super::Instant;
-use super::super::ipv4::{Header, Ipv4, Part, Udp};
-use super::super::verdict::DropReason;
+use smoltcp::wire::{EthernetAddress, EthernetProtocol, IpProtocol};
+
+use super::super::flows::{Flags, Header, Step};
+use super::super::ipv4::{self, Ipv4, Part, Ports, Tcp, Udp};
+use super::super::policy::{Carried, Ruling};
+use super::super::verdict::{Direction, DropReason};
+use super::super::{Instant, Isolation};
 use super::{Arp, DHCP_CLIENT_PORT, DHCP_SERVER_PORT, Ethernet, Filter};
+
+/// How a sender stands to the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nobody that the guest is isolated from.
+    Heard,
+    /// Somebody that the guest is isolated from, and hears only where an entry allows it.
+    Neighbour,
+}
 
 impl Filter {
     /// Judges a frame for the guest, and learns from the DHCP server's replies.
@@ -31,22 +44,27 @@ impl Filter {
         if arp.sender_hardware != frame.source {
             return Err(DropReason::ArpSenderHardware);
         }
-        if !arp.is_probe() && !self.may_be_heard(arp.sender_protocol, frame.source) {
-            return Err(DropReason::Neighbour);
+        if arp.is_probe() {
+            return Ok(());
         }
-        Ok(())
+        match self.standing(arp.sender_protocol, frame.source)? {
+            Standing::Heard => Ok(()),
+            Standing::Neighbour if self.policy.allows_some_of(arp.sender_protocol) => Ok(()),
+            Standing::Neighbour => Err(DropReason::Neighbour),
+        }
     }
 
     #[inline]
     fn judge_host_ipv4(&mut self, frame: &Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
-        let datagram = Ipv4::parse(frame.payload, Header::Any)?;
+        let datagram = Ipv4::parse(frame.payload, ipv4::Header::Any)?;
+        let mut udp_ports = None;
         match (datagram.protocol, datagram.part) {
             (IpProtocol::Udp, Part::Whole) => {
                 let udp = Udp::parse_whole(datagram.payload)?;
                 match udp.ports.destination {
                     DHCP_SERVER_PORT => return Err(DropReason::DhcpClientPort),
                     DHCP_CLIENT_PORT => return self.judge_host_dhcp(frame, &datagram, &udp, now),
-                    _ => {}
+                    _ => udp_ports = Some(udp.ports),
                 }
             }
             (IpProtocol::Udp, Part::First) => {
@@ -57,9 +75,74 @@ impl Filter {
             }
             _ => {}
         }
-        if !self.may_be_heard(datagram.source, frame.source) {
+        let standing = self.standing(datagram.source, frame.source)?;
+        if !self.policy.is_stateful() && standing == Standing::Heard {
+            return Ok(());
+        }
+        self.judge_host_by_policy(&datagram, udp_ports, now)
+    }
+
+    /// What the policy makes of a datagram for the guest, whose sender is a neighbour or whose policy is stateful.
+    fn judge_host_by_policy(
+        &mut self,
+        datagram: &Ipv4<'_>,
+        udp_ports: Option<Ports>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let header = match (datagram.protocol, datagram.part) {
+            (IpProtocol::Tcp, Part::Whole) => {
+                let tcp = Tcp::parse_whole(datagram.payload)?;
+                Some(Header { ports: tcp.ports, flags: Some(Flags::new(tcp.flags)) })
+            }
+            _ => udp_ports.map(|ports| Header { ports, flags: None }),
+        };
+        let carried = match (datagram.part, header) {
+            (Part::First | Part::Later(_), _) => Carried::Fragment,
+            (Part::Whole, Some(Header { ports, .. })) => Carried::Ports { far: ports.source, guest: ports.destination },
+            (Part::Whole, None) => Carried::NoPorts,
+        };
+        if !self.policy.is_stateful() {
+            return self.check_origin(datagram.source, carried);
+        }
+        let step = if self.leases.is_leased(datagram.destination) {
+            Step::read(Direction::FromHost, datagram, header)
+        } else {
+            None
+        };
+        self.judge_stateful(Direction::FromHost, datagram.source, carried, step.as_ref(), now)
+    }
+
+    /// What the rules say of a datagram from `address`: everybody but a neighbour may begin where they say nothing.
+    pub(super) fn check_origin(&self, address: Ipv4Addr, carried: Carried) -> Result<(), DropReason> {
+        match self.policy.ruling_inward(address, carried) {
+            Ruling::Allowed => Ok(()),
+            Ruling::Blocked | Ruling::Unmentioned if self.is_neighbour(address) => Err(DropReason::Neighbour),
+            Ruling::Blocked => Err(DropReason::Blocked),
+            Ruling::Unmentioned => Ok(()),
+        }
+    }
+
+    /// How somebody with this address and this MAC stands to the guest.
+    ///
+    /// # Errors
+    /// While isolated, the gateway's address from another MAC than the gateway's, as far as that is known.
+    #[inline]
+    fn standing(&self, address: Ipv4Addr, mac: EthernetAddress) -> Result<Standing, DropReason> {
+        if self.is_neighbour(address) {
+            return Ok(Standing::Neighbour);
+        }
+        let is_other_mac = || self.leases.gateway_mac().is_some_and(|gateway_mac| gateway_mac != mac);
+        if address == self.network.gateway && self.isolation == Isolation::Isolated && is_other_mac() {
             return Err(DropReason::Neighbour);
         }
-        Ok(())
+        Ok(Standing::Heard)
+    }
+
+    /// Whether `address` is one of the subnet other than the gateway's, from which the guest is isolated.
+    #[inline]
+    fn is_neighbour(&self, address: Ipv4Addr) -> bool {
+        self.isolation == Isolation::Isolated
+            && self.network.subnet.contains(&address)
+            && address != self.network.gateway
     }
 }

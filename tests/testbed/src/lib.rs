@@ -24,6 +24,7 @@ compile_error!("softnet's end-to-end tests run on Linux and macOS");
 
 pub mod attack;
 pub mod binary;
+pub mod channel;
 pub mod guest;
 #[cfg(target_os = "linux")]
 pub mod internet;

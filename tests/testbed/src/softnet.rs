@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,6 +84,23 @@ impl Launch {
         let mut command = command(&self.program, self.caller);
         command.args(["--vm-fd", "0", "--vm-mac-address", &self.mac.to_string()]).args(&self.options);
         Softnet::spawn(command.stdin(input))
+    }
+
+    /// Starts it with a control channel as its standard output, as Tart does, and waits until it is ready for the guest.
+    /// Returns the guest's end of its frame socket and the client's of the channel.
+    ///
+    /// # Panics
+    /// When it does not get there; its own words are printed.
+    #[must_use]
+    pub fn start_with_channel(&self) -> (Softnet, UnixDatagram, UnixStream) {
+        let (guest, other) = sys::frame_sockets();
+        let (client, output) = UnixStream::pair().expect("a socket pair");
+        let mut command = command(&self.program, self.caller);
+        command.args(["--vm-fd", "0", "--vm-mac-address", &self.mac.to_string(), "--control-fd", "1"]);
+        command.args(&self.options).stdin(OwnedFd::from(other));
+        let mut softnet = Softnet::spawn_printing_to(&mut command, OwnedFd::from(output).into());
+        softnet.wait_ready();
+        (softnet, guest, client)
     }
 
     /// Starts it and waits until it is ready for the guest.
@@ -178,14 +195,23 @@ impl Softnet {
     /// When it cannot be started.
     #[must_use]
     pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_printing_to(command, Stdio::piped())
+    }
+
+    /// Starts `command` with `output` as its standard output, taking standard error.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn_printing_to(command: &mut Command, output: Stdio) -> Self {
         let mut child = command
-            .stdout(Stdio::piped())
+            .stdout(output)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
         let (said, printed) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(Vec::new())));
         let stderr = BufReader::new(child.stderr.take().expect("standard error is a pipe"));
-        let mut stdout = child.stdout.take().expect("standard output is a pipe");
+        let stdout = child.stdout.take();
         let (lines, bytes) = (Arc::clone(&said), Arc::clone(&printed));
         let readers = vec![
             std::thread::spawn(move || {
@@ -197,7 +223,7 @@ impl Softnet {
             }),
             std::thread::spawn(move || {
                 let mut buffer = Vec::new();
-                let _ = stdout.read_to_end(&mut buffer);
+                let _ = stdout.map(|mut stdout| stdout.read_to_end(&mut buffer));
                 *bytes.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
             }),
         ];

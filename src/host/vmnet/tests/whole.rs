@@ -29,6 +29,7 @@ fn bench() -> Bench {
             isolation: Isolation::Isolated,
             network: *host.network(),
             policy: PolicyEntries::default(),
+            flow_keys: [1, 2],
         });
         Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Confined::assumed())
     });

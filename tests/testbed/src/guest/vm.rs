@@ -73,6 +73,18 @@ impl Vm {
         Vm { qemu, console }
     }
 
+    /// Waits until it has found out `what`.
+    ///
+    /// # Panics
+    /// When it does not within [`LIMIT`].
+    pub fn wait_for(&self, what: &str) {
+        let found = || {
+            let console = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
+            read_results(&console).contains_key(what).then_some(())
+        };
+        wait::until(&format!("the VM's word about {what}"), LIMIT, found).unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Waits until it powers off, and returns what it found: `RESULT <what> <outcome>`.
     ///
     /// # Panics

@@ -1,0 +1,310 @@
+//! Room for flows: found by their key, and the one whose time is over first found at once. Everything takes constant time, and
+//! nothing is allocated after the table is made.
+//!
+//! *Found by key*: a place for each value of a 16 bit hash has the first of a chain of slots. A chain never grows past
+//! [`CHAIN`]: by chance it does not come near, and a guest cannot make it, since it does not know the hash's secret.
+//!
+//! *Found by time*: each [`Class`] of flows has one length of time, and so one queue in the order in which their times are
+//! over. A flow that is renewed goes to the end of its queue. Nobody walks a queue: whoever needs a slot looks at its head.
+//!
+//! Memory is taken from the system by the page, as slots come into use: a table that nobody uses costs none.
+#![forbid(unsafe_code)]
+
+use super::super::verdict::Direction;
+use super::super::{Duration, Instant};
+use super::MAX_FLOWS;
+use super::key::{Key, Places};
+use super::tcp::Progress;
+
+/// The most flows in one place. With 65536 places and half as many flows, chance alone fills a place in 3 of 10^14 tables.
+const CHAIN: usize = 16;
+
+/// The lives that flows lead, each with one length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Class {
+    #[default]
+    TcpHalfOpen,
+    TcpEstablished,
+    TcpClosing,
+    Udp,
+    Echo,
+}
+
+impl Class {
+    pub(super) const ALL: [Class; 5] =
+        [Class::TcpHalfOpen, Class::TcpEstablished, Class::TcpClosing, Class::Udp, Class::Echo];
+
+    /// How long a flow lives that nothing renews.
+    pub(super) const fn life(self) -> Duration {
+        Duration::from_secs(match self {
+            Class::TcpHalfOpen => 60,
+            Class::TcpEstablished => 300,
+            Class::TcpClosing => 10,
+            Class::Udp | Class::Echo => 30,
+        })
+    }
+
+    /// The slot that both ends of the class's queue are linked to.
+    fn queue(self) -> Index {
+        Index(1 + self as u16)
+    }
+}
+
+/// A slot's number. Number 0 is none, the next ones are the ends of the queues, and the rest are flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Index(u16);
+
+const NONE: Index = Index(0);
+
+impl Index {
+    #[inline]
+    fn get(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A flow and its links.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) key: Key,
+    pub(super) initiator: Direction,
+    pub(super) progress: Progress,
+    class: Class,
+    /// When its time is over: from this instant on, it is as if it were not there.
+    deadline: Instant,
+    /// The policy that it was last judged by.
+    pub(super) generation: u64,
+    /// The next in its chain; for a slot without a flow, the next such slot.
+    chain: Index,
+    /// Its neighbours in its queue.
+    earlier: Index,
+    later: Index,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Table {
+    places: Places,
+    /// The number of the first slot of each chain. Bare numbers, since the system hands out zeroes for nothing.
+    chains: Vec<u16>,
+    slots: Vec<Slot>,
+    /// The first of the slots that have had a flow and have none.
+    free: Index,
+}
+
+impl Table {
+    /// The slots that are no flows.
+    const RESERVED: usize = 1 + Class::ALL.len();
+
+    pub(super) fn new(secret: [u64; 2]) -> Self {
+        let mut table = Table {
+            places: Places::new(secret),
+            chains: vec![0; 1 << 16],
+            slots: Vec::with_capacity(Self::RESERVED + MAX_FLOWS),
+            free: NONE,
+        };
+        table.add_queues();
+        table
+    }
+
+    fn add_queues(&mut self) {
+        let no_flow = Slot::new(Key::default(), Direction::FromGuest, Progress::default(), 0);
+        for index in (0..).map(Index).take(Self::RESERVED) {
+            self.slots.push(Slot { earlier: index, later: index, ..no_flow.clone() });
+        }
+    }
+
+    /// Ends every flow.
+    pub(super) fn clear(&mut self) {
+        if self.slots.len() > Self::RESERVED {
+            self.chains.fill(0);
+            self.slots.clear();
+            self.free = NONE;
+            self.add_queues();
+        }
+    }
+
+    /// The live flow of this key.
+    #[inline]
+    pub(super) fn find(&self, key: &Key, now: Instant) -> Option<Index> {
+        let mut next = self.first(usize::from(self.places.of(key)));
+        while let Some(slot) = self.flow(next) {
+            if slot.key == *key {
+                return (now < slot.deadline).then_some(next);
+            }
+            next = slot.chain;
+        }
+        None
+    }
+
+    /// Adds a flow of a key that no live flow has, or says that there is no room.
+    pub(super) fn insert(&mut self, flow: Slot, class: Class, now: Instant) -> Option<Index> {
+        self.reclaim(now);
+        let place = usize::from(self.places.of(&flow.key));
+        // One whose time is over may still stand there with the same key.
+        if let Some(stale) = self.in_chain(place, &flow.key) {
+            self.remove(stale);
+        }
+        if self.chain_length(place) >= CHAIN {
+            return None;
+        }
+        let flow = Slot { chain: self.first(place), class, deadline: super::super::after(now, class.life()), ..flow };
+        let index = self.take_slot(flow)?;
+        *self.chains.get_mut(place)? = index.0;
+        self.queue(index, class);
+        Some(index)
+    }
+
+    /// Takes up to two flows out whose time is over: one more than a frame can add, so that they do not pile up.
+    fn reclaim(&mut self, now: Instant) {
+        let mut room = 2;
+        for class in Class::ALL {
+            while room > 0
+                && let Some(first) = self.slots.get(class.queue().get()).map(|ends| ends.later)
+                && self.flow(first).is_some_and(|flow| flow.deadline <= now)
+            {
+                self.remove(first);
+                room -= 1;
+            }
+        }
+    }
+
+    fn take_slot(&mut self, flow: Slot) -> Option<Index> {
+        if let Some(slot) = self.slots.get_mut(self.free.get()).filter(|_| self.free != NONE) {
+            let index = self.free;
+            self.free = slot.chain;
+            *slot = flow;
+            return Some(index);
+        }
+        // Within the capacity, or a push would allocate.
+        if self.slots.len() >= Self::RESERVED + MAX_FLOWS {
+            return None;
+        }
+        let index = Index(u16::try_from(self.slots.len()).ok()?);
+        self.slots.push(flow);
+        Some(index)
+    }
+
+    /// Takes a flow out.
+    pub(super) fn remove(&mut self, index: Index) {
+        let Some(slot) = self.flow(index) else { return };
+        let (key, behind) = (slot.key, slot.chain);
+        self.unqueue(index);
+        let place = usize::from(self.places.of(&key));
+        match self.in_front_of(place, index) {
+            Some(front) => {
+                if let Some(front) = self.slots.get_mut(front.get()) {
+                    front.chain = behind;
+                }
+            }
+            None => {
+                if let Some(first) = self.chains.get_mut(place) {
+                    *first = behind.0;
+                }
+            }
+        }
+        let free = self.free;
+        if let Some(slot) = self.slots.get_mut(index.get()) {
+            slot.chain = free;
+            self.free = index;
+        }
+    }
+
+    /// The slot of a flow.
+    #[inline]
+    pub(super) fn flow(&self, index: Index) -> Option<&Slot> {
+        self.slots.get(index.get()).filter(|_| index.get() >= Self::RESERVED)
+    }
+
+    /// The slot of a flow, whose key and initiator stay.
+    #[inline]
+    pub(super) fn flow_mut(&mut self, index: Index) -> Option<&mut Slot> {
+        self.slots.get_mut(index.get()).filter(|_| index.get() >= Self::RESERVED)
+    }
+
+    /// Gives a flow the whole time of a class from now.
+    #[inline]
+    pub(super) fn renew(&mut self, index: Index, class: Class, now: Instant) {
+        let deadline = super::super::after(now, class.life());
+        let Some(slot) = self.flow_mut(index) else { return };
+        if slot.class == class && slot.deadline == deadline {
+            return;
+        }
+        slot.deadline = deadline;
+        slot.class = class;
+        self.unqueue(index);
+        self.queue(index, class);
+    }
+
+    /// Gives a flow the time of a class, if that is less than what it has.
+    pub(super) fn shorten(&mut self, index: Index, class: Class, now: Instant) {
+        let deadline = super::super::after(now, class.life());
+        if self.flow(index).is_some_and(|flow| deadline < flow.deadline) {
+            self.renew(index, class, now);
+        }
+    }
+
+    /// Puts a flow at the end of a queue.
+    fn queue(&mut self, index: Index, class: Class) {
+        let ends = class.queue();
+        let last = self.slots.get(ends.get()).map_or(NONE, |ends| ends.earlier);
+        self.link(last, index);
+        self.link(index, ends);
+    }
+
+    fn unqueue(&mut self, index: Index) {
+        if let Some(&Slot { earlier, later, .. }) = self.flow(index) {
+            self.link(earlier, later);
+        }
+    }
+
+    #[inline]
+    fn link(&mut self, earlier: Index, later: Index) {
+        if let Some(slot) = self.slots.get_mut(earlier.get()) {
+            slot.later = later;
+        }
+        if let Some(slot) = self.slots.get_mut(later.get()) {
+            slot.earlier = earlier;
+        }
+    }
+
+    #[inline]
+    fn first(&self, place: usize) -> Index {
+        Index(self.chains.get(place).copied().unwrap_or_default())
+    }
+
+    fn chain(&self, place: usize) -> impl Iterator<Item = (Index, &Slot)> {
+        let with_slot = |index| self.flow(index).map(|slot| (index, slot));
+        std::iter::successors(with_slot(self.first(place)), move |(_, slot)| with_slot(slot.chain))
+    }
+
+    fn chain_length(&self, place: usize) -> usize {
+        self.chain(place).count()
+    }
+
+    fn in_chain(&self, place: usize, key: &Key) -> Option<Index> {
+        self.chain(place).find(|(_, slot)| slot.key == *key).map(|(index, _)| index)
+    }
+
+    fn in_front_of(&self, place: usize, index: Index) -> Option<Index> {
+        self.chain(place).find(|(_, slot)| slot.chain == index).map(|(front, _)| front)
+    }
+}
+
+impl Slot {
+    /// A flow that is in no table yet.
+    pub(super) fn new(key: Key, initiator: Direction, progress: Progress, generation: u64) -> Self {
+        Slot {
+            key,
+            initiator,
+            progress,
+            class: Class::default(),
+            deadline: Instant::from_micros_const(i64::MIN),
+            generation,
+            chain: NONE,
+            earlier: NONE,
+            later: NONE,
+        }
+    }
+}

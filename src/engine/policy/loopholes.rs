@@ -1,0 +1,80 @@
+//! Pairs of entries of which the operator should be told: an allow entry with ports that reaches what a narrower block entry
+//! without ports closes, since rules with ports outrank those without.
+#![forbid(unsafe_code)]
+
+use std::net::Ipv4Addr;
+
+use super::super::entry::{Entry, Way};
+use super::{Carried, Policy, PolicyEntries, Ruling};
+
+impl PolicyEntries {
+    /// The pairs of an allow entry with ports and a block entry without whose target lies within the other's and is smaller,
+    /// as in `--allow 0.0.0.0/0:443 --block 169.254.169.254`. Where a block entry with ports closes these as well, there is
+    /// nothing to tell. `@host` is the /32 of `gateway`.
+    pub fn loopholes(&self, gateway: Ipv4Addr) -> impl Iterator<Item = (&Entry, &Entry)> {
+        let policy = Policy::compile(self, gateway);
+        let pairs =
+            self.allow.iter().filter(|allow| allow.ports.is_some()).flat_map(|allow| {
+                self.block.iter().filter(|block| block.ports.is_none()).map(move |block| (allow, block))
+            });
+        pairs.filter(move |(allow, block)| is_loophole(&policy, allow, block, gateway))
+    }
+}
+
+fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr) -> bool {
+    let (wide, narrow) = (allow.target.prefix(gateway), block.target.prefix(gateway));
+    if wide == narrow || !wide.contains(&narrow) {
+        return false;
+    }
+    let is_of_both = |way| [allow.way, block.way].iter().all(|&of| of == way || of == Way::Bare);
+    let Some(ports) = allow.ports else { return false };
+    // Both ends of both, which is enough for what people write.
+    let reaches = |address: Ipv4Addr| {
+        [ports.first(), ports.last()].into_iter().any(|port| {
+            let outward = || policy.ruling_outward(address, Carried::Ports { far: port, guest: 0 });
+            let inward = || match allow.way {
+                Way::In => policy.ruling_inward(address, Carried::Ports { far: 0, guest: port }),
+                Way::Bare | Way::Out => policy.ruling_inward(address, Carried::Ports { far: port, guest: 0 }),
+            };
+            (is_of_both(Way::Out) && outward() == Ruling::Allowed)
+                || (is_of_both(Way::In) && inward() == Ruling::Allowed)
+        })
+    };
+    reaches(narrow.network()) || reaches(narrow.broadcast())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ports_open_inside_of_a_block_is_told() {
+        let metadata = "169.254.169.254/32";
+        let everything = "0.0.0.0/0:443";
+        for (allow, block, expected) in [
+            (everything, metadata, &[(everything, metadata)][..]),
+            ("out 0.0.0.0/0:443", metadata, &[("out 0.0.0.0/0:443", metadata)]),
+            ("0.0.0.0/0:443", "in 169.254.169.254", &[(everything, "in 169.254.169.254/32")]),
+            ("in 0.0.0.0/0:22", "in @host", &[("in 0.0.0.0/0:22", "in @host")]),
+            ("0.0.0.0/0:443", "@host", &[(everything, "@host")]),
+            ("in 0.0.0.0/0:22", "out @host", &[]),
+            ("0.0.0.0/0:443", "0.0.0.0/0", &[]),
+            ("10.1.0.0/16:443", "10.0.0.0/8", &[]),
+            ("10.1.0.0/16:443", "10.2.0.0/16", &[]),
+            ("0.0.0.0/0", metadata, &[]),
+            (everything, "169.254.169.254:443", &[]),
+            (everything, "169.254.169.254,169.254.0.0/16:1-65535", &[]),
+            ("0.0.0.0/0:80-443", "169.254.169.254,169.254.169.254:80", &[("0.0.0.0/0:80-443", metadata)]),
+        ] {
+            let list = |text| Entry::parse_list(text).unwrap();
+            let entries = PolicyEntries { allow: list(allow), block: list(block) };
+            let told: Vec<_> = entries
+                .loopholes(Ipv4Addr::new(192, 168, 64, 1))
+                .map(|(allow, block)| (allow.to_string(), block.to_string()))
+                .collect();
+            let expected: Vec<_> =
+                expected.iter().map(|(allow, block)| ((*allow).to_string(), (*block).to_string())).collect();
+            assert_eq!(told, expected, "{allow} {block}");
+        }
+    }
+}

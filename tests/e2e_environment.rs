@@ -10,7 +10,7 @@ use std::process::Command;
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::{SCRATCH, in_own_network};
 use softnet_testbed::softnet::{self, Caller, Softnet};
-use softnet_testbed::testbed::{LinuxTestbed, Testbed};
+use softnet_testbed::testbed::LinuxTestbed;
 use softnet_testbed::traps::Traps;
 use softnet_testbed::wait::PATIENCE;
 use softnet_testbed::wire::Mac;

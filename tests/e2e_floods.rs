@@ -100,10 +100,13 @@ fn serve(pair: &mut Pair, first: u8) -> Service {
     starts.sort();
     let middle = leases.len() / 2;
     let pings = pair.victim.run(&format!("ping -c 20 -i 0.02 -W 2 {}", pair.gateway().ip));
-    // "rtt min/avg/max/mdev = 0.1/0.2/0.3/0.1 ms"
-    let average = pings.rsplit_once(" = ").and_then(|(_, times)| times.split('/').nth(1)?.parse().ok());
-    assert!(pings.contains(" 0% packet loss"), "{pings}");
-    let ping = average.expect("an average");
+    // "64 bytes from 192.168.64.1: icmp_seq=1 ttl=64 time=0.2 ms". The middle one: one stall of the machine is not the flood's.
+    let times = pings.lines().filter_map(|line| line.split_once("time=")?.1.split(' ').next()?.parse().ok());
+    let mut times: Vec<f64> = times.collect();
+    times.sort_by(f64::total_cmp);
+    // The wire between a kernel and its softnet is the harness's, and loses a frame when two cores are not enough.
+    assert!(times.len() >= 18, "{pings}");
+    let ping = times[times.len() / 2];
     Service { lease: leases[middle], slowest: leases[leases.len() - 1], with_start: starts[middle], ping }
 }
 
@@ -130,9 +133,12 @@ fn assert_endured(Flood { what, make, is_of_it, may_pass }: &Flood, pair: &mut P
     assert!(passed <= may_pass(took), "{what}: {passed} frames passed in {took:?}");
     let limit = usual.lease * 3 + Duration::from_millis(300);
     assert!(during.lease < limit, "{what}: leases take {during:?}, not {usual:?}");
+    // One lost message, asked again after a second, is not the flood's doing.
+    let limit = usual.slowest * 3 + Duration::from_millis(1500);
+    assert!(during.slowest < limit, "{what}: the slowest lease takes {during:?}, not {usual:?}");
     let limit = usual.with_start * 3 + Duration::from_millis(500);
     assert!(during.with_start < limit, "{what}: starts take {during:?}, not {usual:?}");
-    assert!(during.ping < usual.ping * 5.0 + 20.0, "{what}: pings take {during:?}, not {usual:?}");
+    assert!(during.ping < usual.ping * 5.0 + 50.0, "{what}: pings take {during:?}, not {usual:?}");
     ended
 }
 
@@ -148,7 +154,7 @@ fn on_a_plain_bridge(make: Make, then: impl FnOnce(&mut Pair, Newcomer)) {
 /// A request of the identity `number`: every other one by the flooder's own hardware address and another identifier.
 fn identity(flooder: Party, number: u32) -> Vec<u8> {
     let [_, _, high, low] = number.to_be_bytes();
-    let client = if number % 2 == 0 { flooder.mac } else { Mac([2, 0, 0, 0x99, high, low]) };
+    let client = if number.is_multiple_of(2) { flooder.mac } else { Mac([2, 0, 0, 0x99, high, low]) };
     let [a, b, c, _] = flooder.ip.octets();
     let wanted = [a, b, c, u8::try_from(10 + number % 91).expect("below 100")];
     let identifier = [0, high, low];
@@ -231,7 +237,7 @@ fn a_flood_of_arp_claims_nothing_and_slows_nobody() {
 /// UDP to everyone, on the link and on its subnet.
 fn broadcast(flooder: Party, number: u32) -> Vec<u8> {
     let [a, b, c, _] = flooder.ip.octets();
-    let to = if number % 2 == 0 { Ipv4Addr::BROADCAST } else { Ipv4Addr::new(a, b, c, 255) };
+    let to = if number.is_multiple_of(2) { Ipv4Addr::BROADCAST } else { Ipv4Addr::new(a, b, c, 255) };
     let port = u16::try_from(1000 + number % 1000).expect("below 2000");
     wire::ethernet(Mac::BROADCAST, flooder.mac, IPV4, &wire::udp((flooder.ip, 4004), (to, port), b"to everyone"))
 }

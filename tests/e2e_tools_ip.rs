@@ -64,7 +64,7 @@ fn nmap_has_no_decoys() {
             passed(pair, &lines, |_, from, target| target == to && decoys.contains(&from))
         };
         let control = attack(&Pair::on_a_plain_bridge());
-        assert_eq!(control, 6, "nmap's decoys must pass a plain bridge");
+        assert!(control >= 6, "nmap's decoys must pass a plain bridge: {control}");
         let pair = Pair::behind_softnet(&bed, "");
         assert_eq!(attack(&pair), 0, "a decoy of nmap's passed");
         assert_dropped(&pair.stop(), "source-address", 6);

@@ -148,14 +148,10 @@ impl Pair {
         (witness, result)
     }
 
-    /// How many frames the attacker has sent.
-    ///
-    /// # Panics
-    /// When the kernel does not say.
+    /// A witness of all that the attacker says, whether it comes anywhere or not.
     #[must_use]
-    pub fn sent(&self) -> u64 {
-        let counted = self.attacker.run("cat /sys/class/net/eth0/statistics/tx_packets");
-        counted.trim().parse().expect("a number of frames")
+    pub fn at_the_attacker(&self) -> Sniffer {
+        self.attacker.netns().enter(|| Sniffer::on("eth0"))
     }
 
     /// Sends what `attack` of [`scapy`] makes, and returns it.

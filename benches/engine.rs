@@ -48,7 +48,7 @@ fn engine(rules: usize) -> (Engine, Instant) {
 }
 
 /// Addresses that spread over where the entries are, so that lookups go deep, and beyond.
-fn addresses() -> impl Iterator<Item = Ipv4Addr> {
+fn addresses() -> impl Iterator<Item = Ipv4Addr> + Clone {
     (0..FRAMES as u32).map(|index| Ipv4Addr::from(0x2000_0000 + index.wrapping_mul(0x9e37_79b1) % 0x4000_0000))
 }
 

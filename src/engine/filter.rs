@@ -87,7 +87,7 @@ mod stateful;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use smoltcp::wire::{ArpHardware, ArpOperation, ArpPacket, EthernetAddress, EthernetFrame, EthernetProtocol};
+use smoltcp::wire::{ArpHardware, ArpOperation, ArpPacket, EthernetAddress, EthernetProtocol};
 
 use super::budget::Budget;
 use super::flows::Flows;
@@ -152,12 +152,13 @@ impl Filter {
         if frame.len() > self.network.max_frame {
             return Err(DropReason::FrameTooLong);
         }
-        let frame = EthernetFrame::new_checked(frame).map_err(|_| DropReason::FrameTooShort)?;
+        let (header, payload) = frame.split_first_chunk::<14>().ok_or(DropReason::FrameTooShort)?;
+        let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n] = header;
         Ok(Ethernet {
-            source: frame.src_addr(),
-            destination: frame.dst_addr(),
-            protocol: frame.ethertype(),
-            payload: frame.payload(),
+            source: EthernetAddress([g, h, i, j, k, l]),
+            destination: EthernetAddress([a, b, c, d, e, f]),
+            protocol: EthernetProtocol::from(u16::from_be_bytes([m, n])),
+            payload,
         })
     }
 

@@ -57,6 +57,9 @@ pub(super) struct Index(u16);
 
 const NONE: Index = Index(0);
 
+/// The deadline of what is no flow.
+const OVER: Instant = Instant::from_micros_const(i64::MIN);
+
 impl Index {
     #[inline]
     fn get(self) -> usize {
@@ -89,6 +92,9 @@ pub(super) struct Table {
     /// The number of the first slot of each chain. Bare numbers, since the system hands out zeroes for nothing.
     chains: Vec<u16>,
     slots: Vec<Slot>,
+    /// Slots that were found lately, by a few bits of their keys. A hint and no more: who finds its flow there need not
+    /// compute the hash, and a guest that defeats it pays with that.
+    recent: [Index; 256],
     /// The first of the slots that have had a flow and have none.
     free: Index,
 }
@@ -102,6 +108,7 @@ impl Table {
             places: Places::new(secret),
             chains: vec![0; 1 << 16],
             slots: Vec::with_capacity(Self::RESERVED + MAX_FLOWS),
+            recent: [NONE; 256],
             free: NONE,
         };
         table.add_queues();
@@ -127,7 +134,23 @@ impl Table {
 
     /// The live flow of this key.
     #[inline]
-    pub(super) fn find(&self, key: &Key, now: Instant) -> Option<Index> {
+    pub(super) fn find(&mut self, key: &Key, now: Instant) -> Option<Index> {
+        let [low, high] = (key.guest_port ^ key.far_port).to_le_bytes();
+        let hint = usize::from(low ^ high ^ key.far.to_bits().to_le_bytes()[0]);
+        if let Some(&recent) = self.recent.get(hint)
+            // A slot that has no flow any more is over since ever.
+            && self.flow(recent).is_some_and(|slot| slot.key == *key && now < slot.deadline)
+        {
+            return Some(recent);
+        }
+        let found = self.find_in_chain(key, now)?;
+        if let Some(recent) = self.recent.get_mut(hint) {
+            *recent = found;
+        }
+        Some(found)
+    }
+
+    fn find_in_chain(&self, key: &Key, now: Instant) -> Option<Index> {
         let mut next = self.first(usize::from(self.places.of(key)));
         while let Some(slot) = self.flow(next) {
             if slot.key == *key {
@@ -207,6 +230,7 @@ impl Table {
         let free = self.free;
         if let Some(slot) = self.slots.get_mut(index.get()) {
             slot.chain = free;
+            slot.deadline = OVER;
             self.free = index;
         }
     }
@@ -300,7 +324,7 @@ impl Slot {
             initiator,
             progress,
             class: Class::default(),
-            deadline: Instant::from_micros_const(i64::MIN),
+            deadline: OVER,
             generation,
             chain: NONE,
             earlier: NONE,
@@ -310,82 +334,4 @@ impl Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(millis: i64) -> Instant {
-        Instant::from_millis(millis)
-    }
-
-    fn flow(number: u32) -> Slot {
-        let key = Key { far: number.into(), ..Key::default() };
-        Slot::new(key, Direction::FromGuest, Progress::default(), 0)
-    }
-
-    /// Keys that stand in one place, as nobody without the secret could find them.
-    fn colliding(table: &Table, count: usize) -> Vec<Slot> {
-        let place = table.places.of(&flow(0).key);
-        (0..).map(flow).filter(|flow| table.places.of(&flow.key) == place).take(count).collect()
-    }
-
-    #[test]
-    fn a_chain_has_an_end() {
-        let mut table = Table::new([1, 2]);
-        let flows = colliding(&table, CHAIN + 1);
-        for flow in &flows[..CHAIN] {
-            assert!(table.insert(flow.clone(), Class::Udp, at(0)).is_some());
-        }
-        assert!(table.insert(flows[CHAIN].clone(), Class::Udp, at(0)).is_none());
-        assert!(flows[..CHAIN].iter().all(|flow| table.find(&flow.key, at(0)).is_some()));
-        let middle = table.find(&flows[CHAIN / 2].key, at(0)).unwrap();
-        table.remove(middle);
-        assert!(table.insert(flows[CHAIN].clone(), Class::Udp, at(0)).is_some());
-        for (index, flow) in flows.iter().enumerate() {
-            assert_eq!(table.find(&flow.key, at(0)).is_some(), index != CHAIN / 2, "{index}");
-        }
-    }
-
-    #[test]
-    fn a_slot_is_used_again_and_no_queue_forgets_anyone() {
-        let mut table = Table::new([1, 2]);
-        for number in 0..1000 {
-            let class = Class::ALL[number as usize % 5];
-            table.insert(flow(number), class, at(0)).unwrap();
-        }
-        let slots = table.slots.len();
-        // Renewed in another order than they came in, some moved between queues, some taken out.
-        for number in (0..1000).rev() {
-            let index = table.find(&flow(number).key, at(1)).unwrap();
-            match number % 3 {
-                0 => table.remove(index),
-                1 => table.renew(index, Class::TcpEstablished, at(1)),
-                _ => table.shorten(index, Class::TcpClosing, at(1)),
-            }
-        }
-        // Two go for each that comes, until all that are over are gone.
-        for number in 1000..1700 {
-            table.insert(flow(number), Class::Udp, at(299_999)).unwrap();
-        }
-        assert!(table.slots.len() <= slots + 100, "{}", table.slots.len());
-        for number in 0..1000 {
-            let is_alive = table.find(&flow(number).key, at(299_999)).is_some();
-            let is_old = !is_alive
-                && table.in_chain(usize::from(table.places.of(&flow(number).key)), &flow(number).key).is_some();
-            assert!(!is_old, "{number} is over and still there");
-            assert_eq!(is_alive, number % 3 == 1, "{number}");
-        }
-    }
-
-    #[test]
-    fn one_that_is_over_makes_room_for_one_of_the_same_key() {
-        let mut table = Table::new([1, 2]);
-        table.insert(flow(7), Class::Udp, at(0)).unwrap();
-        assert!(table.find(&flow(7).key, at(29_999)).is_some());
-        assert!(table.find(&flow(7).key, at(30_000)).is_none());
-        table.insert(flow(7), Class::TcpEstablished, at(30_000)).unwrap();
-        assert!(table.find(&flow(7).key, at(329_999)).is_some());
-        table.clear();
-        assert!(table.find(&flow(7).key, at(329_999)).is_none());
-        assert!(table.insert(flow(7), Class::Udp, at(0)).is_some());
-    }
-}
+mod tests;

@@ -7,9 +7,12 @@
 
 use std::net::Ipv4Addr;
 
-use smoltcp::wire::{IpProtocol, Ipv4Packet, UdpPacket};
+use smoltcp::wire::{IpProtocol, UdpPacket};
 
 use super::verdict::DropReason;
+
+/// The flag of every fragment but the last.
+const MORE_FRAGMENTS: u8 = 0x20;
 
 /// Whether a datagram is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +25,11 @@ pub(super) enum Part {
     Later(u16),
 }
 
-/// A datagram with a sound header.
+/// A datagram with a sound header: a view, whose fields stay where they are. Copied out into a struct of small fields they would
+/// come back in pieces of other sizes, and each such load waits for the stores before it: a third of a frame's time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ipv4<'a> {
-    pub(super) source: Ipv4Addr,
-    pub(super) destination: Ipv4Addr,
-    pub(super) protocol: IpProtocol,
-    pub(super) part: Part,
+    header: &'a [u8; 20],
     /// What is behind the header, without the frame's padding.
     pub(super) payload: &'a [u8],
 }
@@ -45,46 +46,83 @@ pub(super) enum Header {
 impl<'a> Ipv4<'a> {
     /// The datagram in the payload of a frame.
     #[inline]
-    pub(super) fn parse(bytes: &'a [u8], header: Header) -> Result<Self, DropReason> {
-        // Checks that 20 <= header length <= total length <= bytes.
-        let packet = Ipv4Packet::new_checked(bytes).map_err(|_| DropReason::Ipv4Malformed)?;
-        if packet.version() != 4 {
+    pub(super) fn parse(bytes: &'a [u8], kind: Header) -> Result<Self, DropReason> {
+        let header = bytes.first_chunk::<20>().ok_or(DropReason::Ipv4Malformed)?;
+        let &[version_and_length, _, high, low, ..] = header;
+        let header_bytes = usize::from(version_and_length & 0x0f) * 4;
+        let total_length = usize::from(u16::from_be_bytes([high, low]));
+        if version_and_length >> 4 != 4 || header_bytes < header.len() {
             return Err(DropReason::Ipv4Malformed);
         }
-        if header == Header::Plain {
-            if packet.header_len() != 20 {
+        // Holds that 20 <= header length <= total length <= bytes.
+        let payload = bytes.get(header_bytes..total_length).ok_or(DropReason::Ipv4Malformed)?;
+        if kind == Header::Plain {
+            if header_bytes != header.len() {
                 return Err(DropReason::Ipv4Options);
             }
-            if !packet.verify_checksum() {
+            if !has_valid_checksum(header) {
                 return Err(DropReason::Ipv4Checksum);
             }
         }
-        let payload = packet.payload();
-        let part = match (packet.more_frags(), packet.frag_offset()) {
-            (false, 0) => Part::Whole,
-            (more_follow, offset) => {
-                check_fragment_size(more_follow, offset, packet.header_len(), payload.len())?;
-                if offset == 0 { Part::First } else { Part::Later(offset) }
-            }
-        };
-        Ok(Ipv4 {
-            source: packet.src_addr(),
-            destination: packet.dst_addr(),
-            protocol: packet.next_header(),
-            part,
-            payload,
-        })
+        let datagram = Ipv4 { header, payload };
+        if datagram.part() != Part::Whole {
+            datagram.check_fragment_size(header_bytes)?;
+        }
+        Ok(datagram)
+    }
+
+    #[inline]
+    pub(super) fn source(&self) -> Ipv4Addr {
+        let &[.., a, b, c, d, _, _, _, _] = self.header;
+        Ipv4Addr::new(a, b, c, d)
+    }
+
+    #[inline]
+    pub(super) fn destination(&self) -> Ipv4Addr {
+        let &[.., a, b, c, d] = self.header;
+        Ipv4Addr::new(a, b, c, d)
+    }
+
+    #[inline]
+    pub(super) fn protocol(&self) -> IpProtocol {
+        let &[_, _, _, _, _, _, _, _, _, protocol, ..] = self.header;
+        IpProtocol::from(protocol)
+    }
+
+    #[inline]
+    pub(super) fn part(&self) -> Part {
+        let &[_, _, _, _, _, _, flags, low, ..] = self.header;
+        // In units of 8 bytes, 13 bits.
+        match u16::from_be_bytes([flags & 0x1f, low]) << 3 {
+            0 if flags & MORE_FRAGMENTS == 0 => Part::Whole,
+            0 => Part::First,
+            offset => Part::Later(offset),
+        }
+    }
+
+    /// All fragments but the last carry a nonzero multiple of 8 bytes, none is empty, and none ends past what a datagram can be
+    /// (RFC 791, section 3.2).
+    fn check_fragment_size(&self, header_bytes: usize) -> Result<(), DropReason> {
+        let offset = if let Part::Later(offset) = self.part() { offset } else { 0 };
+        let &[_, _, _, _, _, _, flags, ..] = self.header;
+        let (more_follow, length) = (flags & MORE_FRAGMENTS != 0, self.payload.len());
+        let end = usize::from(offset) + header_bytes + length;
+        if length == 0 || (more_follow && !length.is_multiple_of(8)) || end > usize::from(u16::MAX) {
+            return Err(DropReason::FragmentMalformed);
+        }
+        Ok(())
     }
 }
 
-/// All fragments but the last carry a nonzero multiple of 8 bytes, none is empty, and none ends past what a datagram can be
-/// (RFC 791, section 3.2).
-fn check_fragment_size(more_follow: bool, offset: u16, header: u8, payload: usize) -> Result<(), DropReason> {
-    let end = usize::from(offset) + usize::from(header) + payload;
-    if payload == 0 || (more_follow && !payload.is_multiple_of(8)) || end > usize::from(u16::MAX) {
-        return Err(DropReason::FragmentMalformed);
-    }
-    Ok(())
+/// Whether the sum of the header's words, checksum included, is what it must be (RFC 1071): that sum may be taken in words of any
+/// length and of the machine's own order.
+#[inline]
+fn has_valid_checksum(header: &[u8; 20]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum == 0xffff
 }
 
 /// The ports of a datagram.
@@ -149,5 +187,38 @@ impl Tcp {
         }
         let ports = Ports { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) };
         Ok(Tcp { ports, flags })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smoltcp::wire::Ipv4Packet;
+
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_valid_where_smoltcps_is() {
+        let mut state = 1u64;
+        let mut valid = 0;
+        for round in 0..20_000 {
+            let mut header = [0; 20];
+            for byte in &mut header {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = match round % 4 {
+                    0 => 0xff,
+                    1 => (state >> 63) as u8 * 0xff,
+                    _ => (state >> 56) as u8,
+                };
+            }
+            header[0] = 0x45;
+            let mut packet = Ipv4Packet::new_unchecked(&mut header);
+            if round % 3 != 0 {
+                packet.fill_checksum();
+            }
+            let expected = packet.verify_checksum();
+            assert_eq!(has_valid_checksum(&header), expected, "{header:?}");
+            valid += u32::from(expected);
+        }
+        assert!((13_000..14_500).contains(&valid), "{valid}");
     }
 }

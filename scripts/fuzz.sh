@@ -2,7 +2,7 @@
 # Fuzzes softnet with libFuzzer, guided by coverage; a finding ends it with 1.
 #
 #     scripts/fuzz.sh [--seconds N] [--jobs N] [TARGET...]    for so long each (20 s), so many at once (one a CPU); default: all
-#     scripts/fuzz.sh --minimise [TARGET...]                  rewrites fuzz/corpus: what was found, without what adds nothing
+#     scripts/fuzz.sh --minimise [TARGET...]                  rewrites fuzz/corpus: what was found, without what adds nothing (GNU find)
 #
 # Starts from fuzz/corpus/TARGET, keeps what is new in target/fuzz/corpus/TARGET from run to run, and puts what breaks a target into
 # fuzz/artifacts/TARGET. It is built by the stable compiler with what cargo-fuzz asks of LLVM, without a sanitizer: there is no
@@ -44,8 +44,9 @@ fuzz() {
     if ((minimise)); then
         local merged=target/fuzz/merged/$target
         rm -rf "$merged" && mkdir -p "$merged"
-        "$programs/$target" -merge=1 "$merged" "fuzz/corpus/$target" "$found" >"$log" 2>&1
-        rm -rf "fuzz/corpus/$target" && mkdir -p "fuzz/corpus/$target"
+        "$programs/$target" -set_cover_merge=1 "$merged" "fuzz/corpus/$target" "$found" >"$log" 2>&1
+        # What has a name of its own was put there by hand.
+        find "fuzz/corpus/$target" -regextype posix-extended -regex '.*/[0-9a-f]{40}' -delete
         cp "$merged"/* "fuzz/corpus/$target/"
         printf 'fuzz: %s: %d files, %d bytes\n' "$target" "$(find "fuzz/corpus/$target" -type f | wc -l)" \
             "$(cat "fuzz/corpus/$target"/* | wc -c)"

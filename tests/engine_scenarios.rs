@@ -8,6 +8,8 @@ mod engine_world;
 mod dhcp_from_guest;
 #[path = "engine_scenarios/dhcp_from_host.rs"]
 mod dhcp_from_host;
+#[path = "engine_scenarios/edges.rs"]
+mod edges;
 #[path = "engine_scenarios/frames_and_arp.rs"]
 mod frames_and_arp;
 #[path = "engine_scenarios/from_host.rs"]

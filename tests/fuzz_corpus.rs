@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use softnet::engine::{Direction, DropReason};
 use softnet_fuzz_targets::{TARGETS, Tally, dhcp, program};
 
+/// Reasons of rules that the oracle does not know: entries with a direction or with ports, and the flows that they make.
+const NOT_FUZZED: [&str; 0] = [];
+
 fn fuzz(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(path)
 }
@@ -66,7 +69,7 @@ fn the_corpus_reaches_every_reason_and_every_way_through() {
     for direction in [Direction::FromGuest, Direction::FromHost] {
         assert!(tally.forwarded[direction as usize] > 100, "{direction:?}: {tally:?}");
     }
-    for reason in DropReason::ALL {
+    for reason in DropReason::ALL.into_iter().filter(|reason| !NOT_FUZZED.contains(&reason.name())) {
         let count: u64 = tally.dropped.iter().map(|dropped| dropped[reason as usize]).sum();
         assert!(count > 0, "nothing in the corpus is dropped for {}", reason.name());
     }

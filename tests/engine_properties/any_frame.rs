@@ -46,7 +46,7 @@ proptest! {
 fn the_templates_are_valid_so_that_mutations_start_from_what_passes() {
     // Two ids, as the templates have them, and the options that open what the rules close by default.
     let world = || {
-        let mut world = World::leased("224.0.0.0/4,192.168.64.255,192.168.64.8", "");
+        let mut world = World::leased("224.0.0.0/4,192.168.64.255,192.168.64.8,10.0.0.53", "");
         assert_eq!(world.guest_dhcp(&Dhcp::discover(2)), Ok(()));
         assert_eq!(world.guest_dhcp(&Dhcp::from_guest(INFORM, 3)), Ok(()));
         world

@@ -7,7 +7,7 @@ use softnet::engine::{Direction, DropReason};
 use softnet_fuzz_targets::{TARGETS, Tally, dhcp, program};
 
 /// Reasons of rules that the oracle does not know: entries with a direction or with ports, and the flows that they make.
-const NOT_FUZZED: [&str; 0] = [];
+const NOT_FUZZED: [&str; 1] = ["flow-table-full"];
 
 fn fuzz(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(path)

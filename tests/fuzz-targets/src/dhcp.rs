@@ -117,6 +117,11 @@ fn odd(mut message: Dhcp, input: &mut Input<'_>) -> Dhcp {
             let bytes = input.take(length).to_vec();
             message = message.raw_options(&bytes);
         }
+        // Overloaded and sound: followed from the server, refused from the guest.
+        13 => {
+            message = message.option(52, &[input.byte() % 3 + 1]);
+            (message.file[0], message.sname[0]) = (255, 255);
+        }
         _ => {}
     }
     message

@@ -31,7 +31,7 @@ impl Oracle {
         let datagram = Datagram::locate(frame)?;
         claim(frame[14] == 0x45, "no options")?;
         let sum: usize = (14..34).step_by(2).map(|at| word(frame, at)).sum();
-        claim(sum != 0 && sum % 0xffff == 0, "checksum")?;
+        claim(sum != 0 && sum.is_multiple_of(0xffff), "checksum")?;
         let (source, destination) = (address(frame, 26), address(frame, 30));
         let mut port = None;
         match frame[23] {

@@ -5,16 +5,17 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SETUID ?= 0
 VM ?= 0
+SECONDS ?= 20
 
 demo := target/release/examples/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build macos bench lint shellcheck docs install clean
+.PHONY: help demo test build macos bench fuzz lint shellcheck docs install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  VM=1 PREFIX=/usr/local DESTDIR= SETUID=1'
+	@echo '  VM=1 PREFIX=/usr/local DESTDIR= SETUID=1 SECONDS=20'
 
 demo: ## See softnet at work (Linux: in namespaces of its own, VM=1: with a real VM under QEMU)
 	scripts/setup.sh demo $(if $(filter 1,$(VM)),vm)
@@ -39,6 +40,11 @@ macos: ## Type-check, lint and link for Macs, without a Mac (on a Mac: the unive
 
 bench: ## The benchmarks
 	$(CARGO) bench --locked
+
+fuzz: ## Fuzz what hostile guests and callers send, SECONDS each target; no panic behind a frame
+	scripts/setup.sh fuzz
+	scripts/engine-panics.sh
+	scripts/fuzz.sh --seconds $(SECONDS)
 
 lint: ## Format, clippy, shell scripts, dependencies: what is installed of it
 	$(CARGO) fmt --all --check

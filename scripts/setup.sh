@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Looks for what a purpose needs on this machine, and installs what is missing where that can be done.
 #
-#     scripts/setup.sh build|demo|vm|test|ci...
+#     scripts/setup.sh build|demo|vm|fuzz|test|ci...
 #
 # Debian and Ubuntu: by apt-get, as root or by way of sudo, after a line that says what and why. Elsewhere what is missing
 # is named and nothing is done. Says nothing and takes a blink when all is there; on a Mac, why sudo will be asked for.
@@ -24,7 +24,7 @@ problem() {
 }
 
 usage() {
-    say "usage: scripts/setup.sh build|demo|vm|test|ci..."
+    say "usage: scripts/setup.sh build|demo|vm|fuzz|test|ci..."
     exit 2
 }
 
@@ -70,6 +70,11 @@ need_vm() {
     fi
 }
 
+need_fuzz() {
+    need_build
+    need c++ g++ "compiles libFuzzer"
+}
+
 need_test() {
     need_vm
     need ping iputils-ping "a test's guest"
@@ -91,6 +96,7 @@ need_test() {
 
 need_ci() {
     need_test
+    need_fuzz
     need shellcheck shellcheck "lints the scripts"
     command -v go >/dev/null || need gccgo gccgo "runs the control protocol's client in Go"
 }
@@ -104,6 +110,7 @@ look() {
             build) need_build ;;
             demo) need_demo ;;
             vm) need_vm ;;
+            fuzz) need_fuzz ;;
             test) need_test ;;
             ci) need_ci ;;
             *) usage ;;
@@ -297,7 +304,7 @@ if ((${#missing[@]})); then
     ((problems || ${#missing[@]} == 0)) ||
         problem "${missing[*]}: installed, and its program is still not found" "apt-get install --reinstall ${missing[*]}"
 fi
-[[ $* == build ]] || check_kernel
+[[ $* == build || $* == fuzz ]] || check_kernel
 [[ ! " $* " =~ " vm "|" test "|" ci " ]] || check_kernel_package
 if [[ " $* " == *" ci "* ]]; then
     check_lints

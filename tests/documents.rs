@@ -1,5 +1,6 @@
 //! The documents name files and steps of the code: what they name is there. Tests that they name: `threat_model.rs`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,4 +44,59 @@ fn every_file_that_the_documents_link_to_is_there() {
             assert!(path.exists(), "{} links to {target}, which is not there", document.display());
         }
     }
+}
+
+/// The names of softnet's own dependencies: not those of its tests.
+fn direct_dependencies() -> Vec<String> {
+    let manifest = read("Cargo.toml");
+    let mut names = Vec::new();
+    let mut is_normal = false;
+    for line in manifest.lines() {
+        if let Some(section) = line.strip_prefix('[') {
+            is_normal = section.ends_with("dependencies]") && !section.contains("dev-dependencies");
+        } else if let (true, Some((name, _))) = (is_normal, line.split_once(" = ")) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// All that Cargo.lock has those depend on, for whichever system and feature.
+fn locked_dependencies() -> BTreeSet<String> {
+    let lock = read("Cargo.lock");
+    let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for package in lock.split("[[package]]").skip(1) {
+        let name = package.split('"').nth(1).expect("a name");
+        let list = package.split_once("dependencies = [").map_or("", |(_, list)| list);
+        // ` "bitflags 1.3.2",` where there are two versions.
+        let names = list.split('"').skip(1).step_by(2).filter_map(|text| text.split(' ').next());
+        needs.entry(name).or_default().extend(names);
+    }
+    let direct = direct_dependencies();
+    let mut waiting: Vec<&str> = direct.iter().map(String::as_str).collect();
+    let mut found = BTreeSet::new();
+    while let Some(name) = waiting.pop() {
+        if found.insert(name.to_owned()) {
+            waiting.extend(needs.get(name).unwrap_or_else(|| panic!("Cargo.lock has no {name}")));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_crate_in_the_root_process_has_a_row_in_the_document_and_every_row_a_crate() {
+    let document = read("docs/dependencies.md");
+    let rows = document
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| crate ") && !line.starts_with("| ---"));
+    let names: Vec<&str> =
+        rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split(',')).map(str::trim).collect();
+    let described: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(described.len(), names.len(), "each crate has one row");
+    let locked = locked_dependencies();
+    assert!(locked.len() > 50 && direct_dependencies().contains(&"vmnet".to_owned()), "the dependencies are found");
+    let undescribed: Vec<_> = locked.difference(&described).collect();
+    assert!(undescribed.is_empty(), "docs/dependencies.md does not say why these are there: {undescribed:?}");
+    let gone: Vec<_> = described.difference(&locked).collect();
+    assert!(gone.is_empty(), "docs/dependencies.md describes what is not there any more: {gone:?}");
 }

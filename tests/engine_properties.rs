@@ -12,6 +12,8 @@ mod flow_model;
 mod flow_reference;
 #[path = "engine_properties/lease_walk.rs"]
 mod lease_walk;
+#[path = "engine_properties/mutation.rs"]
+mod mutation;
 #[path = "engine_properties/policy_model.rs"]
 mod policy_model;
 #[path = "engine_properties/ride.rs"]

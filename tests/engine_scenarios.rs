@@ -10,6 +10,8 @@ mod dhcp_from_guest;
 mod dhcp_from_host;
 #[path = "engine_scenarios/directions_and_ports.rs"]
 mod directions_and_ports;
+#[path = "engine_scenarios/edges.rs"]
+mod edges;
 #[path = "engine_scenarios/flows.rs"]
 mod flows;
 #[path = "engine_scenarios/flows_and_policy.rs"]

@@ -86,13 +86,13 @@ impl<'a> Message<'a> {
             return Err(Malformed);
         }
         let mut options = Options::default();
-        options.read(&payload[OPTIONS..])?;
+        options.read(payload.get(OPTIONS..).ok_or(Malformed)?)?;
         match (options.overload, overload) {
             (None, _) => {}
             (Some(_), Overload::Refused) => return Err(Malformed),
             (Some(fields), Overload::Followed) => {
                 for field in overloaded(fields)?.into_iter().flatten() {
-                    options.read(&payload[field])?;
+                    options.read(payload.get(field).ok_or(Malformed)?)?;
                 }
             }
         }

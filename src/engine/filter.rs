@@ -87,7 +87,7 @@ mod stateful;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use smoltcp::wire::{ArpHardware, ArpOperation, ArpPacket, EthernetAddress, EthernetProtocol};
+use smoltcp::wire::{EthernetAddress, EthernetProtocol};
 
 use super::budget::Budget;
 use super::flows::Flows;
@@ -198,32 +198,28 @@ impl Ethernet<'_> {
 /// An ARP packet of sound shape (RFC 826).
 #[derive(Clone, Copy, Debug)]
 struct Arp {
-    operation: ArpOperation,
+    is_request: bool,
     sender_hardware: EthernetAddress,
     sender_protocol: Ipv4Addr,
 }
 
 impl Arp {
+    /// Ethernet and IPv4, lengths 6 and 4, request (1) or reply (2): the packet has one shape, and its fields one place.
     fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
-        let packet = ArpPacket::new_checked(bytes).map_err(|_| DropReason::ArpMalformed)?;
-        let is_sound = packet.hardware_type() == ArpHardware::Ethernet
-            && packet.protocol_type() == EthernetProtocol::Ipv4
-            && packet.hardware_len() == 6
-            && packet.protocol_len() == 4
-            && matches!(packet.operation(), ArpOperation::Request | ArpOperation::Reply);
-        if !is_sound {
+        let Some(&[0, 1, 8, 0, 6, 4, 0, operation @ 1..=2, a, b, c, d, e, f, g, h, i, j, ..]) =
+            bytes.first_chunk::<28>()
+        else {
             return Err(DropReason::ArpMalformed);
-        }
-        let address: [u8; 4] = packet.source_protocol_addr().try_into().map_err(|_| DropReason::ArpMalformed)?;
+        };
         Ok(Arp {
-            operation: packet.operation(),
-            sender_hardware: EthernetAddress::from_bytes(packet.source_hardware_addr()),
-            sender_protocol: address.into(),
+            is_request: operation == 1,
+            sender_hardware: EthernetAddress([a, b, c, d, e, f]),
+            sender_protocol: Ipv4Addr::new(g, h, i, j),
         })
     }
 
     /// A request from 0.0.0.0 claims nothing (RFC 5227, section 1.1).
     fn is_probe(&self) -> bool {
-        self.operation == ArpOperation::Request && self.sender_protocol.is_unspecified()
+        self.is_request && self.sender_protocol.is_unspecified()
     }
 }

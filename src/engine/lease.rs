@@ -12,7 +12,6 @@
 //! The gateway's MAC is either pinned by the host, or that of the frame that brought the last grant.
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -90,7 +89,8 @@ pub(super) struct Leases {
     dns_servers: [Ipv4Addr; DNS_SERVERS],
     learned_gateway_mac: Option<EthernetAddress>,
     transactions: Transactions,
-    events: VecDeque<Event>,
+    /// Oldest first, and then nothing.
+    events: [Option<Event>; EVENTS],
 }
 
 impl Leases {
@@ -102,7 +102,7 @@ impl Leases {
             dns_servers: [Ipv4Addr::UNSPECIFIED; DNS_SERVERS],
             learned_gateway_mac: None,
             transactions: Transactions::new(),
-            events: VecDeque::with_capacity(EVENTS),
+            events: [None; EVENTS],
         }
     }
 
@@ -140,7 +140,13 @@ impl Leases {
 
     /// The oldest event not seen yet.
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let [oldest, ..] = self.events;
+        if oldest.is_some() {
+            let [first, ..] = &mut self.events;
+            *first = None;
+            self.events.rotate_left(1);
+        }
+        oldest
     }
 
     /// Takes note of a message that the guest may send and that goes to the server.
@@ -266,9 +272,12 @@ impl Leases {
     }
 
     fn emit(&mut self, event: Event) {
-        if self.events.len() == EVENTS {
-            self.events.pop_front();
+        if let Some(free) = self.events.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(event);
+        } else {
+            self.events.rotate_left(1);
+            let [.., last] = &mut self.events;
+            *last = Some(event);
         }
-        self.events.push_back(event);
     }
 }

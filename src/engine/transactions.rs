@@ -71,7 +71,8 @@ impl Transactions {
     /// Opens one. When the table is full, which the budget rules out, nothing is opened, and the reply will be dropped.
     pub(super) fn open(&mut self, xid: u32, ask: Ask, now: Instant) {
         self.lapse(now);
-        if self.open.len() < CAPACITY {
+        // The capacity is at least as large. To ask for it leaves no way to an allocation.
+        if self.open.len() < CAPACITY.min(self.open.capacity()) {
             self.open.push(Transaction { xid, ask, opened: now });
         }
     }
@@ -91,12 +92,14 @@ impl Transactions {
     pub(super) fn find(&mut self, xid: u32, now: Instant, fits: impl Fn(Ask) -> bool) -> Option<(usize, Transaction)> {
         self.lapse(now);
         let index = self.open.iter().position(|transaction| transaction.xid == xid && fits(transaction.ask))?;
-        Some((index, self.open[index]))
+        Some((index, *self.open.get(index)?))
     }
 
     /// Closes the one that [`Transactions::find`] has just found.
     pub(super) fn close(&mut self, index: usize) {
-        self.open.remove(index);
+        // Not `remove`, which panics for an index past the end.
+        let mut indices = 0..;
+        self.open.retain(|_| indices.next() != Some(index));
     }
 
     fn lapse(&mut self, now: Instant) {

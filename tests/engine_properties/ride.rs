@@ -3,9 +3,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::any_frame::{Mutation, mutate, mutation};
 use crate::engine_world::frames::*;
 use crate::engine_world::*;
+use crate::mutation::{Mutation, mutate, mutation};
 use crate::without_files;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,0 +1,196 @@
+//! An engine and the oracle, side by side in virtual time: both are told the same, and must say the same.
+
+use std::net::Ipv4Addr;
+
+use softnet::engine::{
+    Config, Direction, DropReason, Engine, Entry, EthernetAddress, Instant, Isolation, NetType, Network, PolicyEntries,
+    Verdict,
+};
+
+use crate::frames::{Dhcp, GATEWAY, GATEWAY_MAC, GUEST_MAC};
+use crate::input::Input;
+use crate::oracle::{Claim, Facts, Oracle, Rules};
+
+/// Entries that nest, meet, tie, and open and close what the rules behind them decide.
+const POLICIES: [(&str, &str); 10] = [
+    ("", ""),
+    ("0.0.0.0/0", ""),
+    ("10.0.0.0/8", "10.1.0.0/16"),
+    ("", "@host"),
+    ("@host", "0.0.0.0/0"),
+    ("192.168.64.8", "192.168.64.0/24"),
+    ("0.0.0.0/0,192.168.64.1", "0.0.0.0/0,@host"),
+    ("224.0.0.0/4,255.255.255.255", "93.184.0.0/16"),
+    ("192.168.0.0/16,169.254.169.254", "192.168.64.9"),
+    ("8.0.0.0/7,8.8.8.8,127.0.0.0/8,240.0.0.0/4", "8.0.0.0/8,8.8.0.0/16"),
+];
+
+/// Links: the usual one; one in which the usual lease is the broadcast address; wide ones, of which one is of the world.
+const SUBNETS: [([u8; 4], u8); 4] =
+    [([192, 168, 64, 0], 24), ([192, 168, 64, 0], 29), ([192, 168, 0, 0], 16), ([128, 0, 0, 0], 1)];
+/// The usual one mostly.
+const SUBNET_OF: [usize; 8] = [0, 0, 0, 0, 0, 1, 2, 3];
+
+/// What a session was about: how many frames, and what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Frames that were judged, and agreed about.
+    pub frames: u64,
+    /// Those that passed, from the guest and from the host.
+    pub forwarded: [u64; 2],
+    /// Those that did not, by reason.
+    pub dropped: [[u64; DropReason::ALL.len()]; 2],
+}
+
+impl Tally {
+    /// Adds another one's numbers.
+    pub fn add(&mut self, other: &Tally) {
+        self.frames += other.frames;
+        for direction in 0..2 {
+            self.forwarded[direction] += other.forwarded[direction];
+            for (mine, others) in self.dropped[direction].iter_mut().zip(other.dropped[direction]) {
+                *mine += others;
+            }
+        }
+    }
+}
+
+/// An engine, the oracle and their clock, in microseconds.
+#[derive(Debug)]
+pub struct Session {
+    engine: Engine,
+    oracle: Oracle,
+    now: i64,
+    frames: u64,
+}
+
+impl Session {
+    /// In a state that three bytes choose.
+    pub fn new(input: &mut Input<'_>) -> Self {
+        let (flags, link, policy) = (input.byte(), input.byte(), input.byte());
+        let is = |bit: u8| flags >> bit & 1 == 1;
+        let (subnet, length) = SUBNETS[SUBNET_OF[usize::from(link % 8)]];
+        let (allow, block) = POLICIES[usize::from(policy) % POLICIES.len()];
+        let facts = Facts {
+            nat: !is(0),
+            isolated: !is(1),
+            pinned: is(2).then_some(GATEWAY_MAC),
+            subnet: (Ipv4Addr::from(subnet), length.into()),
+            max_frame: if link & 8 == 0 { 1514 } else { 600 },
+        };
+        let engine = Engine::new(Config {
+            guest_mac: EthernetAddress(GUEST_MAC),
+            flow_keys: [1, 2],
+            net_type: if facts.nat { NetType::Nat } else { NetType::Host },
+            isolation: if facts.isolated { Isolation::Isolated } else { Isolation::Open },
+            network: Network {
+                gateway: GATEWAY,
+                gateway_mac: facts.pinned.map(EthernetAddress),
+                subnet: format!("{}/{length}", facts.subnet.0).parse().expect("a subnet"),
+                max_frame: facts.max_frame,
+            },
+            policy: entries(allow, block),
+        });
+        let oracle = Oracle::new(facts, Rules::read(allow, block));
+        let mut session = Session { engine, oracle, now: 1_000_000_000, frames: 0 };
+        if flags >> 3 & 7 != 7 {
+            session.obtain(crate::frames::LEASED, 600);
+        }
+        session
+    }
+
+    /// Judges a frame twice.
+    ///
+    /// # Panics
+    /// If engine and oracle differ.
+    #[inline]
+    pub fn send(&mut self, direction: Direction, frame: &[u8]) {
+        let now = Instant::from_micros_const(self.now);
+        self.frames += 1;
+        let (claim, verdict) = match direction {
+            Direction::FromGuest => (self.oracle.guest(frame, self.now), self.engine.on_guest_frame(frame, now)),
+            Direction::FromHost => (self.oracle.host(frame, self.now), self.engine.on_host_frame(frame, now)),
+        };
+        if claim.is_ok() != (verdict == Verdict::Forward) {
+            differ(direction, frame, claim, verdict);
+        }
+        self.check_lease();
+    }
+
+    /// Lets time pass, or step back.
+    pub fn pass(&mut self, input: &mut Input<'_>) {
+        let expires = self.oracle.lease().map_or(self.now, |(_, expires)| expires);
+        self.now = match input.byte() % 16 {
+            0..=5 => self.now.saturating_add(i64::from(input.word()) * 10),
+            6..=8 => self.now.saturating_add(1_000_000),
+            9 => self.now.saturating_add(1_000_000 - 1),
+            10 => expires,
+            11 => expires.saturating_sub(1),
+            12 => self.now.saturating_add(60_000_000),
+            13 => self.now.saturating_add(600_000_000),
+            14 => self.now.saturating_sub(input.word().into()),
+            // Once the clock is at its end, little happens any more: rarely.
+            _ if input.rarely(255) => input.long().cast_signed(),
+            _ => self.now.saturating_add(i64::from(input.word()) * 1000),
+        };
+        self.engine.advance(Instant::from_micros_const(self.now));
+        self.oracle.advance(self.now);
+        self.check_lease();
+    }
+
+    /// Puts other entries in place of those that are.
+    pub fn set_policy(&mut self, input: &mut Input<'_>) {
+        let (allow, block) = POLICIES[usize::from(input.byte()) % POLICIES.len()];
+        self.engine.set_policy(entries(allow, block));
+        self.oracle.set_rules(Rules::read(allow, block));
+    }
+
+    /// Has the guest ask for an address and the gateway grant it, with a DNS server. Either may be dropped.
+    pub fn obtain(&mut self, address: Ipv4Addr, seconds: u32) {
+        let request = Dhcp::request(1, address).to_all().frame(crate::frames::BROADCAST, GUEST_MAC);
+        self.send(Direction::FromGuest, &request);
+        let ack = Dhcp::ack(1, address, seconds).option(6, &crate::templates::DNS.octets());
+        self.send(Direction::FromHost, &ack.by_gateway().frame(GUEST_MAC, GATEWAY_MAC));
+    }
+
+    #[inline]
+    fn check_lease(&mut self) {
+        // Granted for a time that is over already, it ends with the next tick.
+        let lease = self.engine.lease().map(|lease| (lease.address, lease.expires.total_micros()));
+        assert_eq!(lease, self.oracle.lease(), "the lease: the engine's, the oracle's");
+        assert_eq!(self.engine.next_deadline().map(|at| at.total_micros()), lease.map(|(_, expires)| expires));
+    }
+
+    /// The end: each frame was counted once, and no more events wait than may.
+    ///
+    /// # Panics
+    /// If not.
+    #[must_use]
+    pub fn finish(mut self) -> Tally {
+        let mut tally = Tally { frames: self.frames, ..Tally::default() };
+        for direction in [Direction::FromGuest, Direction::FromHost] {
+            let counters = self.engine.counters();
+            tally.forwarded[direction as usize] = counters.forwarded(direction).frames;
+            for (reason, count) in counters.drops(direction) {
+                tally.dropped[direction as usize][reason as usize] = count;
+            }
+        }
+        let counted = tally.forwarded.iter().chain(tally.dropped.iter().flatten()).sum::<u64>();
+        assert_eq!(counted, self.frames, "each frame is counted once");
+        let events = std::iter::from_fn(|| self.engine.poll_event()).take(17).count();
+        assert!(events <= 16, "events are bounded");
+        tally
+    }
+}
+
+fn entries(allow: &str, block: &str) -> PolicyEntries {
+    let list = |text| Entry::parse_list(text).expect("entries");
+    PolicyEntries { allow: list(allow), block: list(block) }
+}
+
+#[cold]
+#[inline(never)]
+fn differ(direction: Direction, frame: &[u8], claim: Claim, verdict: Verdict) {
+    let kind = if verdict == Verdict::Forward { "a false pass" } else { "a false drop" };
+    panic!("{kind}, {direction:?}: the engine says {verdict:?}, the oracle {claim:?}, of\n{frame:02x?}");
+}

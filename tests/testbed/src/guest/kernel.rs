@@ -1,6 +1,7 @@
 //! A guest with a kernel's own stack: a network namespace whose TAP device is joined to the frame socket. Real programs run
 //! in it: a DHCP client, ping, curl, iperf3.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
@@ -28,7 +29,7 @@ esac
 pub struct KernelGuest {
     netns: Netns,
     lease: Option<Lease>,
-    _pump: Pump,
+    _pump: Option<Pump>,
 }
 
 impl KernelGuest {
@@ -38,10 +39,20 @@ impl KernelGuest {
     /// When it cannot be made.
     #[must_use]
     pub fn new(name: &str, socket: UnixDatagram, mac: Mac) -> Self {
+        let (guest, tap) = Self::unplugged(name, mac);
+        KernelGuest { _pump: Some(Pump::start(tap, socket)), ..guest }
+    }
+
+    /// The guest `name` with the address `mac`, and the other side of its interface: its frames are the caller's to carry.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn unplugged(name: &str, mac: Mac) -> (Self, File) {
         let netns = Netns::new(name);
         let tap = netns.enter(|| sys::tap("eth0"));
         netns.run(&format!("ip link set eth0 address {mac} up"));
-        KernelGuest { netns, lease: None, _pump: Pump::start(tap, socket) }
+        (KernelGuest { netns, lease: None, _pump: None }, tap)
     }
 
     /// Runs a real DHCP client once.

@@ -1,0 +1,3 @@
+//! What a Mac can measure.
+pub(crate) const ARGUMENT: &str = "--portable";
+pub(crate) fn main() {}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::contender::{CONTENDERS, Contender};
 use super::plug::{Link, Plug};
-use super::table::{Better, Table, median};
+use super::table::{Better, Table};
 use super::transfer::{self, Way, while_busy};
 use super::{bridge, latency, process, server};
 use softnet_testbed::guest::KernelGuest;
@@ -21,12 +21,12 @@ use softnet_testbed::{isolate, tools};
 
 /// How long a whole run may take.
 const LIMIT: Duration = Duration::from_secs(400);
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const STARTS: usize = 15;
 /// How long nobody asks anything of anyone.
 const IDLE: Duration = Duration::from_secs(10);
 /// How long pings go while the path is full.
-const BUSY: Duration = Duration::from_millis(700);
+const BUSY: Duration = Duration::from_millis(500);
 /// Between two questions of a guest that waits for the first answer.
 const ASKING: Duration = Duration::from_millis(1);
 
@@ -144,27 +144,27 @@ impl Run<'_> {
             }
         }
         for (name, row) in names.iter().zip(samples) {
-            self.table.row(name, better, row.into_iter().map(median).collect());
+            self.table.row(name, better, row);
         }
     }
 
     /// Wake-ups a second and resident memory of each, while nobody has anything to do.
-    fn idle(&self) -> (Vec<Option<f64>>, Vec<Option<f64>>) {
+    fn idle(&self) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
         thread::sleep(Duration::from_secs(2)); // for the last words of the leases
         let count = || self.subjects.iter().map(|subject| process::wakeups(subject.pid())).collect::<Vec<_>>();
         let (before, start) = (count(), Instant::now());
         thread::sleep(IDLE);
         let (after, seconds) = (count(), start.elapsed().as_secs_f64());
-        let wakeups = before.iter().zip(after).map(|(before, after)| Some((after - before) as f64 / seconds));
+        let wakeups = before.iter().zip(after).map(|(before, after)| vec![(after - before) as f64 / seconds]);
         (wakeups.collect(), self.resident())
     }
 
-    fn resident(&self) -> Vec<Option<f64>> {
-        self.subjects.iter().map(|subject| Some(process::resident(subject.pid()) as f64)).collect()
+    fn resident(&self) -> Vec<Vec<f64>> {
+        self.subjects.iter().map(|subject| vec![process::resident(subject.pid()) as f64]).collect()
     }
 
     /// Bulk transfers both ways; returns the resident memory at their end.
-    fn transfers(&mut self) -> Vec<Option<f64>> {
+    fn transfers(&mut self) -> Vec<Vec<f64>> {
         for (way, name) in [(Way::ToHost, "guest to host"), (Way::ToGuest, "host to guest")] {
             let mut cpu = vec![Vec::new(); self.subjects.len()];
             let mut speed = cpu.clone();
@@ -176,9 +176,8 @@ impl Run<'_> {
                     speed[column].push(transfer.gigabits_a_second);
                 }
             }
-            let medians = |samples: Vec<Vec<f64>>| samples.into_iter().map(median).collect();
-            self.table.row(&format!("TCP {name}, CPU ms a gigabit"), Better::Less, medians(cpu));
-            self.table.row(&format!("TCP {name}, Gbit/s"), Better::More, medians(speed));
+            self.table.row(&format!("TCP {name}, CPU ms a gigabit"), Better::Less, cpu);
+            self.table.row(&format!("TCP {name}, Gbit/s"), Better::More, speed);
         }
         self.resident()
     }
@@ -213,9 +212,9 @@ fn starts(table: &mut Table, subjects: &[Subject]) {
             samples[column].push(first_answer(*contender, subjects[column].target).as_secs_f64() * 1e3);
         }
     }
-    let most = |samples: &Vec<f64>| samples.iter().copied().max_by(f64::total_cmp);
-    let largest = samples.iter().map(most).collect();
-    table.row("start to first answer, p50, ms", Better::Less, samples.into_iter().map(median).collect());
+    let largest = |samples: &Vec<f64>| samples.iter().copied().max_by(f64::total_cmp).into_iter().collect();
+    let largest = samples.iter().map(largest).collect();
+    table.row("start to first answer, p50, ms", Better::Less, samples);
     table.row("start to first answer, max, ms", Better::Less, largest);
 }
 

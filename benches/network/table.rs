@@ -12,11 +12,11 @@ pub(crate) enum Better {
     More,
 }
 
-/// One measure of every contender; each value is a median.
+/// One measure of every contender: what each round gave; nothing where a contender has no such thing.
 struct Row {
     name: String,
     better: Better,
-    values: Vec<Option<f64>>,
+    samples: Vec<Vec<f64>>,
 }
 
 /// Rows, in order.
@@ -31,29 +31,29 @@ impl Table {
         Table { title: title.to_owned(), columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
-    /// Adds a row; `None` where a contender has no such thing.
-    pub(crate) fn row(&mut self, name: &str, better: Better, values: Vec<Option<f64>>) {
-        assert_eq!(values.len(), self.columns.len(), "{name}: a value for each contender");
-        self.rows.push(Row { name: name.to_owned(), better, values });
+    /// Adds a row.
+    pub(crate) fn row(&mut self, name: &str, better: Better, samples: Vec<Vec<f64>>) {
+        assert_eq!(samples.len(), self.columns.len(), "{name}: samples of each contender");
+        self.rows.push(Row { name: name.to_owned(), better, samples });
     }
 
-    /// As text. The last column says how many times better the second contender is than the first.
+    /// As text, with the medians. The last column says how many times better the second contender is than the first.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("{:NAME$}", self.title);
         for column in &self.columns {
             let _ = write!(text, "{column:>COLUMN$}");
         }
         if self.columns.len() > 1 {
-            let _ = write!(text, "{:>COLUMN$}", "times better");
+            let _ = write!(text, "{:>14}", "times better");
         }
         text.push('\n');
         for row in &self.rows {
             let _ = write!(text, "{:NAME$}", row.name);
-            for value in &row.values {
-                let _ = write!(text, "{:>COLUMN$}", value.map_or("-".to_owned(), number));
+            for samples in &row.samples {
+                let _ = write!(text, "{:>COLUMN$}", median(samples.clone()).map_or("-".to_owned(), number));
             }
             if self.columns.len() > 1 {
-                let _ = write!(text, "{:>COLUMN$}", row.gain().map_or("-".to_owned(), |gain| format!("{gain:.2}")));
+                let _ = write!(text, "{:>14}", row.gain().map_or("-".to_owned(), |gain| format!("{gain:.2}")));
             }
             text.push('\n');
         }
@@ -62,17 +62,18 @@ impl Table {
 }
 
 impl Row {
+    /// The median over the rounds, in each of which both had the same of what else the machine did.
     fn gain(&self) -> Option<f64> {
-        let (reference, ours) = (self.values.first().copied()??, self.values.get(1).copied()??);
-        Some(match self.better {
-            Better::Less => reference / ours,
-            Better::More => ours / reference,
+        let rounds = self.samples[0].iter().zip(&self.samples[1]);
+        median(match self.better {
+            Better::Less => rounds.map(|(reference, ours)| reference / ours).collect(),
+            Better::More => rounds.map(|(reference, ours)| ours / reference).collect(),
         })
     }
 }
 
 /// The middle of `values`; `None` of none.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

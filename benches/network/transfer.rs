@@ -11,11 +11,11 @@ use super::server::{CHUNK, ONCE, SINK, SOURCE};
 use softnet_testbed::netns::Netns;
 
 /// Until a connection has found its speed.
-const RISE: Duration = Duration::from_millis(300);
+const RISE: Duration = Duration::from_millis(200);
 /// What is measured of it.
-const WINDOW: Duration = Duration::from_millis(1000);
+const WINDOW: Duration = Duration::from_millis(700);
 /// For how long connections are opened.
-const OPENING: Duration = Duration::from_millis(500);
+const OPENING: Duration = Duration::from_millis(400);
 
 /// Which way the bytes go. The guest opens the connection either way.
 #[derive(Clone, Copy)]

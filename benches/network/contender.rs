@@ -63,7 +63,7 @@ impl Contender for SoftnetWith {
     }
 }
 
-/// The filterless bridge of the relay's bench: this executable once more, on a port of softnet's bridge.
+/// The filterless bridge: this executable once more, on a port of softnet's bridge.
 struct Bridge;
 
 impl Contender for Bridge {

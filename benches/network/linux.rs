@@ -17,7 +17,7 @@ use softnet_testbed::netns::Netns;
 use softnet_testbed::softnet::Softnet;
 use softnet_testbed::wait::PATIENCE;
 use softnet_testbed::wire::{self, ARP, Arp, Mac};
-use softnet_testbed::{isolate, tools};
+use softnet_testbed::{isolate, sys, tools};
 
 /// How long a whole run may take.
 const LIMIT: Duration = Duration::from_secs(400);
@@ -80,19 +80,19 @@ struct Subject {
     process: Softnet,
     guest: KernelGuest,
     target: Ipv4Addr,
-    _plug: Plug,
 }
 
 impl Subject {
     fn new(contender: &dyn Contender, number: u8) -> Self {
         let (mut process, link) = contender.spawn(Mac::guest(number));
         contender.finish(&mut process);
-        let (mut guest, tap) = KernelGuest::unplugged(&format!("guest{number}"), Mac::guest(number));
-        guest.netns().enter(adjust);
-        let plug = Plug::join(tap, link);
+        let mut guest = KernelGuest::behind(&format!("guest{number}"), Mac::guest(number), || {
+            adjust();
+            Plug::join(sys::tap("eth0"), link)
+        });
         guest.dhcp();
         let target = guest.gateway();
-        Subject { process, guest, target, _plug: plug }
+        Subject { process, guest, target }
     }
 
     fn pid(&self) -> u32 {

@@ -20,7 +20,6 @@
 //! system calls (for a TAP: bridge, firewall, and the host's own TCP up to its socket).
 
 #[cfg(target_os = "linux")]
-#[path = "../relay/bridge.rs"]
 mod bridge;
 #[cfg(target_os = "linux")]
 mod contender;

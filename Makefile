@@ -37,8 +37,9 @@ build: ## The release binary, target/release/softnet
 macos: ## Type-check, lint and link for Macs, without a Mac (on a Mac: the universal binary)
 	scripts/macos.sh
 
-bench: ## The benchmarks
-	$(CARGO) bench --locked
+bench: ## The benchmarks, and their table (about five minutes; asks for root; MARKDOWN=1)
+	scripts/setup.sh bench
+	scripts/bench.sh $(if $(filter 1,$(MARKDOWN)),--markdown)
 
 lint: ## Format, clippy, shell scripts, dependencies: what is installed of it
 	$(CARGO) fmt --all --check

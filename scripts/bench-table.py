@@ -31,6 +31,7 @@ class Table(NamedTuple):
 def engine(text: str) -> Table:
     """Divan's tree as nanoseconds a frame: a row a class of frames, a column a number of rules."""
     rows: dict[str, dict[str, str]] = {}
+    once: dict[str, dict[str, str]] = {}
     bench, rules = "", "0"
     for line in text.splitlines():
         # "├─ name   fastest │ slowest │ median │ ...", an argument a level deeper, below each the items a second.
@@ -45,8 +46,14 @@ def engine(text: str) -> Table:
             rate, unit = words[2].split()
             scale = {"Mitem/s": 1e6, "Gitem/s": 1e9, "Kitem/s": 1e3}[unit]
             rows.setdefault(bench, {})[rules] = f"{1e9 / (float(rate) * scale):.1f}"
+            once.pop(bench, None)
+        elif len(words) > 2 and bench not in rows and re.fullmatch(r"[\d.]+ [nµm]?s", words[2].strip()):
+            time, unit = words[2].split()
+            once.setdefault(bench, {})[rules] = f"{float(time) * {'ns': 1, 'µs': 1e3, 'ms': 1e6, 's': 1e9}[unit]:.0f}"
     body = [(name.replace("_", " "), [row.get(rules, "-") for rules in RULES]) for name, row in rows.items()]
     body.sort(key=lambda row: row[0] != "nothing")
+    # What is not done for each frame.
+    body += [(f"{name.replace('_', ' ')}, once", [row.get(rules, "-") for rules in RULES]) for name, row in once.items()]
     return Table("engine: ns a frame, median", [f"{rules} rules" for rules in RULES], body)
 
 

@@ -26,13 +26,12 @@ rm -f "$out"/*.log
 
 say() { printf 'bench: %s\n' "$*" >&2; }
 
-# Sets `program`: the executable of a bench, built as root must not.
+# Sets `program`: the executable of a bench, built by the caller, who has cargo where root may have none.
 build() {
-    local line
-    line=$(cargo bench --locked --bench "$1" --no-run 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
-    program=$line
+    cargo bench --locked --bench "$1" --no-run
+    program=$(cargo bench --locked --bench "$1" --no-run 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
     [[ -x $program ]] || {
-        say "cargo built no executable of the bench $1"
+        say "cargo names no executable of the bench $1"
         exit 1
     }
 }

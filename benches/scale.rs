@@ -23,11 +23,14 @@ mod linux {
     use std::collections::BTreeSet;
     use std::fs;
     use std::net::UdpSocket;
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixDatagram;
     use std::path::Path;
     use std::sync::Barrier;
     use std::thread;
     use std::time::{Duration, Instant};
+
+    use nix::poll::{PollFd, PollFlags, poll};
 
     use super::table::{Better, Table};
     use softnet_testbed::guest::PortableGuest;
@@ -54,9 +57,11 @@ mod linux {
             assert!(status.success(), "the bench failed inside its namespaces: {status}");
             return;
         }
-        let mut table = Table::new("scale", [format!("{GUESTS} guests")]);
+        let mut table = Table::new(&format!("scale: {GUESTS} guests"), ["all"]);
         let mut row = |name: &str, better, value: f64| table.row(name, better, vec![vec![value]]);
 
+        // As on a Debian host: a new network namespace has the kernel's 10.
+        fs::write("/proc/sys/net/unix/max_dgram_qlen", "512").expect("the length of queues is set");
         for name in ["nothing", "a network"] {
             let start = Instant::now();
             let mut started = spawn_all();
@@ -71,9 +76,13 @@ mod linux {
         let mut guests = lease_all(spawn_all());
         row("all leased, beginning with a network, ms", Better::Less, start.elapsed().as_secs_f64() * 1e3);
         row("leases of their own", Better::More, distinct(&guests) as f64);
-        row("memory of all idle, PSS, KiB", Better::Less, guests.iter().map(|(softnet, _)| pss(softnet.pid())).sum());
+        row(
+            "memory of all idle, PSS, KiB",
+            Better::Less,
+            guests.iter().map(|subject| pss(subject.softnet.pid())).sum(),
+        );
 
-        let leases: Vec<_> = guests.iter().map(|(_, guest)| guest.lease().clone()).collect();
+        let leases: Vec<_> = guests.iter().map(|subject| subject.guest.lease().clone()).collect();
         let (busy, counts) = work(&mut guests);
         row("memory of all under load, PSS, KiB", Better::Less, busy);
         row(
@@ -85,7 +94,7 @@ mod linux {
         row("fairness among them (Jain; 1 is equal)", Better::More, jain(&counts));
 
         let mut kept = 0;
-        for ((_, guest), lease) in guests.iter_mut().zip(&leases) {
+        for (Subject { guest, .. }, lease) in guests.iter_mut().zip(&leases) {
             let (gateway, before) = (guest.gateway(), lease.address);
             let answered = guest.ping(gateway, PATIENCE).is_ok();
             let same = guest.dhcp(PATIENCE).is_ok_and(|lease| lease.address == before);
@@ -96,22 +105,30 @@ mod linux {
         assert_eq!(kept, GUESTS, "a guest lost its lease");
     }
 
+    struct Subject {
+        softnet: Softnet,
+        guest: PortableGuest,
+        /// The guest's end of the frame socket, to wait for room on.
+        socket: UnixDatagram,
+    }
+
     /// All softnets at once.
     fn spawn_all() -> Vec<(Softnet, UnixDatagram)> {
         (1..=GUESTS).map(|number| Launch::new(Path::new(SOFTNET), Mac::guest(number)).spawn()).collect()
     }
 
     /// A guest behind each, which asks for an address at once.
-    fn lease_all(started: Vec<(Softnet, UnixDatagram)>) -> Vec<(Softnet, PortableGuest)> {
+    fn lease_all(started: Vec<(Softnet, UnixDatagram)>) -> Vec<Subject> {
         thread::scope(|scope| {
             let leasing: Vec<_> = started
                 .into_iter()
                 .zip(1..)
                 .map(|((softnet, socket), number)| {
                     scope.spawn(move || {
+                        let twin = socket.try_clone().expect("a descriptor is doubled");
                         let mut guest = PortableGuest::new(socket, Mac::guest(number));
                         guest.dhcp(PATIENCE).expect("a lease");
-                        (softnet, guest)
+                        Subject { softnet, guest, socket: twin }
                     })
                 })
                 .collect();
@@ -119,29 +136,30 @@ mod linux {
         })
     }
 
-    fn distinct(guests: &[(Softnet, PortableGuest)]) -> usize {
-        guests.iter().map(|(_, guest)| guest.address()).collect::<BTreeSet<_>>().len()
+    fn distinct(guests: &[Subject]) -> usize {
+        guests.iter().map(|subject| subject.guest.address()).collect::<BTreeSet<_>>().len()
     }
 
     /// All guests send to the host as fast as their softnets take it. Returns the memory of all at the end of it, and how many
     /// frames each got taken.
-    fn work(guests: &mut [(Softnet, PortableGuest)]) -> (f64, Vec<f64>) {
-        let gateway = guests[0].1.gateway();
+    fn work(guests: &mut [Subject]) -> (f64, Vec<f64>) {
+        let gateway = guests[0].guest.gateway();
         let gateway_mac = state::mac_of("softnet0");
         // Swallows what arrives, so that the host does not answer with ICMP errors; what it cannot keep is lost.
         let _sink = UdpSocket::bind((gateway, PORT)).expect("the gateway is an address of the host");
-        let pids: Vec<u32> = guests.iter().map(|(softnet, _)| softnet.pid()).collect();
+        let pids: Vec<u32> = guests.iter().map(|subject| subject.softnet.pid()).collect();
         let barrier = Barrier::new(guests.len() + 1);
         thread::scope(|scope| {
             let working: Vec<_> = guests
                 .iter_mut()
-                .map(|(_, guest)| {
+                .map(|subject| {
+                    let Subject { guest, socket, .. } = subject;
                     let datagram = wire::udp((guest.address(), PORT), (gateway, PORT), &[0x55; PAYLOAD]);
                     let frame = wire::ethernet(gateway_mac, guest.mac(), IPV4, &datagram);
                     let barrier = &barrier;
                     scope.spawn(move || {
                         barrier.wait();
-                        send(guest, &frame)
+                        send(guest, socket, &frame)
                     })
                 })
                 .collect();
@@ -153,13 +171,15 @@ mod linux {
     }
 
     /// How many of a frame a guest's softnet takes in the time of work.
-    fn send(guest: &mut PortableGuest, frame: &[u8]) -> u32 {
+    fn send(guest: &mut PortableGuest, socket: &UnixDatagram, frame: &[u8]) -> u32 {
         let (start, mut count) = (Instant::now(), 0);
         while start.elapsed() < WORK {
             match guest.send_raw(frame) {
                 Ok(()) => count += 1,
-                // A virtual machine would do something else meanwhile as well.
-                Err(_) => thread::sleep(Duration::from_micros(200)),
+                Err(_) => {
+                    let mut socket = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+                    let _ = poll(&mut socket, 10u8);
+                }
             }
         }
         count

@@ -24,6 +24,7 @@ CHARTS = (
     ("ping under TCP host to guest, p99, us", "Ping while TCP reaches the guest: µs, p99", False),
 )
 OURS = "softnet"
+NOTE = "bridge: no filter, a frame a system call. passt and slirp do other work: they end the guest's TCP and make connections of their own."
 
 LIGHT = {"text": "#1f2328", "dim": "#59636e", "bar": "#afb8c1", "ours": "#0969da", "line": "#d1d9e0"}
 DARK = {"text": "#e6edf3", "dim": "#9198a1", "bar": "#59636e", "ours": "#4493f8", "line": "#3d444d"}
@@ -109,7 +110,7 @@ def main() -> None:
     contenders, rows = read(options.table.read())
     charts = [(title, more, rows[name]) for name, title, more in CHARTS if name in rows]
     height = HEAD + len(contenders) * PITCH + FOOT
-    size = (2 * MARGIN + 2 * WIDTH + GAP, 2 * MARGIN + (len(charts) + 1) // 2 * height - FOOT)
+    size = (2 * MARGIN + 2 * WIDTH + GAP, 2 * MARGIN + (len(charts) + 1) // 2 * height)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" width="{size[0]}" height="{size[1]}" '
         f'font-family="{FONT}" role="img" aria-label="softnet beside other ways to carry a guest\'s frames">',
@@ -120,6 +121,7 @@ def main() -> None:
     for index, (title, more, values) in enumerate(charts):
         at = (MARGIN + index % 2 * (WIDTH + GAP), MARGIN + index // 2 * height)
         parts += chart(at, title, more, list(zip(contenders, values, strict=True)))
+    parts.append(f'<text class="dim" x="{MARGIN}" y="{size[1] - MARGIN}" font-size="12">{escape(NOTE)}</text>')
     print("\n".join([*parts, "</svg>"]))
 
 

@@ -9,9 +9,9 @@ use softnet_testbed::netns::Netns;
 
 use super::server::ECHO;
 
-/// Questions in a row.
-const QUESTIONS: usize = 2000;
-/// After which a ping counts as lost, which is longer than any.
+/// Questions a round.
+const QUESTIONS: usize = 1000;
+/// After which an answer counts as lost, which is longer than any takes.
 const LOST: Duration = Duration::from_millis(500);
 
 /// Two points of a distribution, in microseconds.
@@ -28,36 +28,59 @@ impl Percentiles {
     }
 }
 
+/// What asks a contender's guest's question once, and waits for the answer.
+pub(crate) type Asker = Box<dyn FnMut() -> io::Result<()>>;
+
+/// Asks through each contender in turn, again and again, so that what else the machine does falls on all of them.
+pub(crate) fn in_turns(mut askers: Vec<Asker>) -> Vec<Percentiles> {
+    let mut times = vec![Vec::new(); askers.len()];
+    for _ in 0..QUESTIONS {
+        for (asker, times) in askers.iter_mut().zip(&mut times) {
+            times.push(time(asker));
+        }
+    }
+    times.into_iter().map(Percentiles::of).collect()
+}
+
+/// Asks again and again for as long as `limit`.
+pub(crate) fn for_a_while(mut asker: Asker, limit: Duration) -> Percentiles {
+    let (began, mut times) = (Instant::now(), Vec::new());
+    while began.elapsed() < limit {
+        times.push(time(&mut asker));
+    }
+    Percentiles::of(times)
+}
+
+fn time(asker: &mut Asker) -> Duration {
+    let start = Instant::now();
+    match asker() {
+        Ok(()) => start.elapsed(),
+        Err(_) => LOST,
+    }
+}
+
 /// One byte there and one back, on one connection.
-pub(crate) fn request_response(guest: &Netns, target: Ipv4Addr) -> Percentiles {
-    guest.enter(|| {
-        let mut connection = TcpStream::connect((target, ECHO)).expect("the contender lets the guest connect");
-        connection.set_nodelay(true).expect("a connection can be without delay");
-        let times = (0..QUESTIONS).map(|_| {
-            let (start, mut byte) = (Instant::now(), [1]);
-            connection.write_all(&byte).and_then(|()| connection.read_exact(&mut byte)).expect("the host answers");
-            start.elapsed()
-        });
-        Percentiles::of(times.collect())
+pub(crate) fn exchange(guest: &Netns, target: Ipv4Addr) -> Asker {
+    let mut connection =
+        guest.enter(|| TcpStream::connect((target, ECHO))).expect("the contender lets the guest connect");
+    connection.set_nodelay(true).expect("a connection can be without delay");
+    Box::new(move || {
+        let mut byte = [1];
+        connection.write_all(&byte)?;
+        connection.read_exact(&mut byte)
     })
 }
 
-/// Pings, one after the other, `QUESTIONS` or for as long as `limit`.
-pub(crate) fn ping(guest: &Netns, target: Ipv4Addr, limit: Duration) -> Percentiles {
-    guest.enter(|| {
-        let icmp = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::empty(), SockProtocol::Icmp);
-        let socket = UdpSocket::from(icmp.expect("a socket for pings"));
-        socket.connect((target, 0)).expect("a target for pings");
-        socket.set_read_timeout(Some(LOST)).expect("a socket has a time limit");
-        let (began, mut times) = (Instant::now(), Vec::new());
-        while times.len() < QUESTIONS && began.elapsed() < limit {
-            let start = Instant::now();
-            times.push(match answered(&socket, times.len() as u16) {
-                Ok(()) => start.elapsed(),
-                Err(_) => LOST,
-            });
-        }
-        Percentiles::of(times)
+/// A ping.
+pub(crate) fn ping(guest: &Netns, target: Ipv4Addr) -> Asker {
+    let icmp = guest.enter(|| socket(AddressFamily::Inet, SockType::Datagram, SockFlag::empty(), SockProtocol::Icmp));
+    let socket = UdpSocket::from(icmp.expect("a socket for pings"));
+    socket.connect((target, 0)).expect("a target for pings");
+    socket.set_read_timeout(Some(LOST)).expect("a socket has a time limit");
+    let mut sequence: u16 = 0;
+    Box::new(move || {
+        sequence = sequence.wrapping_add(1);
+        answered(&socket, sequence)
     })
 }
 

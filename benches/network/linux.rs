@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::contender::{CONTENDERS, Contender};
+use super::latency::Asker;
 use super::plug::{Link, Plug};
 use super::table::{Better, Table};
 use super::transfer::{self, Way, while_busy};
@@ -21,12 +22,12 @@ use softnet_testbed::{isolate, sys, tools};
 
 /// How long a whole run may take.
 const LIMIT: Duration = Duration::from_secs(400);
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 const STARTS: usize = 15;
 /// How long nobody asks anything of anyone.
 const IDLE: Duration = Duration::from_secs(10);
 /// How long pings go while the path is full.
-const BUSY: Duration = Duration::from_millis(500);
+const BUSY: Duration = Duration::from_millis(400);
 /// Between two questions of a guest that waits for the first answer.
 const ASKING: Duration = Duration::from_millis(1);
 
@@ -183,20 +184,26 @@ impl Run<'_> {
     }
 
     fn latencies(&mut self) {
-        self.rows(&["TCP request/response, p50, us", "TCP request/response, p99, us"], Better::Less, |subject, _| {
-            let times = latency::request_response(subject.guest.netns(), subject.target);
-            vec![times.p50, times.p99]
-        });
-        self.rows(&["ping, p50, us", "ping, p99, us"], Better::Less, |subject, _| {
-            let times = latency::ping(subject.guest.netns(), subject.target, PATIENCE);
-            vec![times.p50, times.p99]
-        });
+        for (name, asker) in
+            [("TCP request/response", latency::exchange as fn(&Netns, Ipv4Addr) -> Asker), ("ping", latency::ping)]
+        {
+            let (mut p50, mut p99) = (vec![Vec::new(); self.subjects.len()], vec![Vec::new(); self.subjects.len()]);
+            for _ in 0..ROUNDS {
+                let askers = self.subjects.iter().map(|subject| asker(subject.guest.netns(), subject.target)).collect();
+                for (column, times) in latency::in_turns(askers).into_iter().enumerate() {
+                    p50[column].push(times.p50);
+                    p99[column].push(times.p99);
+                }
+            }
+            self.table.row(&format!("{name}, p50, us"), Better::Less, p50);
+            self.table.row(&format!("{name}, p99, us"), Better::Less, p99);
+        }
         for (way, name) in [(Way::ToHost, "guest to host"), (Way::ToGuest, "host to guest")] {
             let names = [format!("ping under TCP {name}, p50, us"), format!("ping under TCP {name}, p99, us")];
             self.rows(&[&names[0], &names[1]], Better::Less, |subject, taken| {
                 let guest = subject.guest.netns();
-                let times =
-                    while_busy(guest, subject.target, way, taken, |_| latency::ping(guest, subject.target, BUSY));
+                let ping = latency::ping(guest, subject.target);
+                let times = while_busy(guest, subject.target, way, taken, |_| latency::for_a_while(ping, BUSY));
                 vec![times.p50, times.p99]
             });
         }

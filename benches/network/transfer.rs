@@ -11,11 +11,11 @@ use super::server::{CHUNK, ONCE, SINK, SOURCE};
 use softnet_testbed::netns::Netns;
 
 /// Until a connection has found its speed.
-const RISE: Duration = Duration::from_millis(200);
+const RISE: Duration = Duration::from_millis(150);
 /// What is measured of it.
-const WINDOW: Duration = Duration::from_millis(700);
+const WINDOW: Duration = Duration::from_millis(500);
 /// For how long connections are opened.
-const OPENING: Duration = Duration::from_millis(400);
+const OPENING: Duration = Duration::from_millis(200);
 
 /// Which way the bytes go. The guest opens the connection either way.
 #[derive(Clone, Copy)]

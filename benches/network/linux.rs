@@ -168,17 +168,19 @@ impl Run<'_> {
     fn transfers(&mut self) -> Vec<Vec<f64>> {
         for (way, name) in [(Way::ToHost, "guest to host"), (Way::ToGuest, "host to guest")] {
             let mut cpu = vec![Vec::new(); self.subjects.len()];
-            let mut speed = cpu.clone();
+            let (mut speed, mut others) = (cpu.clone(), cpu.clone());
             for _ in 0..ROUNDS {
                 for (column, subject) in self.subjects.iter().enumerate() {
                     let transfer =
                         transfer::measure(subject.guest.netns(), subject.target, way, &self.taken, subject.pid());
                     cpu[column].push(transfer.cpu_ms_a_gigabit);
                     speed[column].push(transfer.gigabits_a_second);
+                    others[column].push(transfer.others_ms_a_gigabit);
                 }
             }
             self.table.row(&format!("TCP {name}, CPU ms a gigabit"), Better::Less, cpu);
             self.table.row(&format!("TCP {name}, Gbit/s"), Better::More, speed);
+            self.table.row(&format!("TCP {name}, all else, ms a gigabit"), Better::Less, others);
         }
         self.resident()
     }

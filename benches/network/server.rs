@@ -49,7 +49,7 @@ pub(crate) fn start() -> Arc<AtomicU64> {
     taken
 }
 
-fn serve(port: u16, mut answer: impl FnMut(TcpStream) + Send + 'static) {
+fn serve(port: u16, answer: impl FnMut(TcpStream) + Send + 'static) {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("the port is free");
-    thread::spawn(move || listener.incoming().flatten().for_each(|connection| answer(connection)));
+    thread::spawn(move || listener.incoming().flatten().for_each(answer));
 }

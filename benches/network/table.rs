@@ -82,6 +82,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 fn number(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
+        _ if value.fract() == 0.0 => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }

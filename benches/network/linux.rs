@@ -38,7 +38,7 @@ pub(crate) fn main() {
     }
     if !isolate::is_inside() {
         let programs: Vec<_> = CONTENDERS.iter().flat_map(|contender| contender.programs()).copied().collect();
-        tools::require(&[&programs[..], &["busybox"]].concat());
+        tools::require(&[&programs[..], &["busybox", "taskset"]].concat());
         let status = isolate::command(&executable, LIMIT).status().expect("the bench starts again in its namespaces");
         assert!(status.success(), "the bench failed inside its namespaces: {status}");
         return;
@@ -113,7 +113,8 @@ fn measure() -> Table {
         CONTENDERS.iter().zip(1..).map(|(contender, number)| Subject::new(*contender, number)).collect();
     let title = format!("network: median of {ROUNDS} rounds");
     let mut table = Table::new(&title, CONTENDERS.iter().map(|contender| contender.name()));
-    let mut run = Run { table: &mut table, subjects: &subjects, taken };
+    let cores = process::cores(std::process::id());
+    let mut run = Run { table: &mut table, subjects: &subjects, taken, cores };
     let (wakeups, idle) = run.idle();
     let busy = run.transfers();
     run.latencies();
@@ -131,6 +132,8 @@ struct Run<'a> {
     table: &'a mut Table,
     subjects: &'a [Subject],
     taken: Arc<AtomicU64>,
+    /// Those that this process had in the beginning.
+    cores: String,
 }
 
 impl Run<'_> {
@@ -160,6 +163,13 @@ impl Run<'_> {
         (wakeups.collect(), self.resident())
     }
 
+    /// Puts everyone, guests and host's programs included, on these cores (taskset(1)).
+    fn run_on(&self, cores: &str) {
+        for pid in self.subjects.iter().map(Subject::pid).chain([std::process::id()]) {
+            tools::run(&format!("taskset --all-tasks --cpu-list --pid {cores} {pid}"));
+        }
+    }
+
     fn resident(&self) -> Vec<Vec<f64>> {
         self.subjects.iter().map(|subject| vec![process::resident(subject.pid()) as f64]).collect()
     }
@@ -185,7 +195,10 @@ impl Run<'_> {
         self.resident()
     }
 
+    /// Who is asked in turns is asked on one core: which of two the kernel wakes somebody on makes some 30 us, by chance, and
+    /// for one contender longer than for another.
     fn latencies(&mut self) {
+        self.run_on("0");
         for (name, asker) in
             [("TCP request/response", latency::exchange as fn(&Netns, Ipv4Addr) -> Asker), ("ping", latency::ping)]
         {
@@ -200,6 +213,7 @@ impl Run<'_> {
             self.table.row(&format!("{name}, p50, us"), Better::Less, p50);
             self.table.row(&format!("{name}, p99, us"), Better::Less, p99);
         }
+        self.run_on(&self.cores);
         for (way, name) in [(Way::ToHost, "guest to host"), (Way::ToGuest, "host to guest")] {
             let names = [format!("ping under TCP {name}, p50, us"), format!("ping under TCP {name}, p99, us")];
             self.rows(&[&names[0], &names[1]], Better::Less, |subject, taken| {

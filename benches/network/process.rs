@@ -12,12 +12,19 @@ pub(crate) fn on_cpu(pid: u32) -> Duration {
 
 /// How often its threads have gone to sleep, and therefore woken up.
 pub(crate) fn wakeups(pid: u32) -> u64 {
-    threads(pid).filter_map(|thread| field(thread.join("status"), "voluntary_ctxt_switches")).sum()
+    let count = |thread: PathBuf| field(thread.join("status"), "voluntary_ctxt_switches")?.parse::<u64>().ok();
+    threads(pid).filter_map(count).sum()
 }
 
 /// Its resident memory, in KiB.
 pub(crate) fn resident(pid: u32) -> u64 {
-    field(format!("/proc/{pid}/status").into(), "VmRSS").expect("the contender runs")
+    let text = field(format!("/proc/{pid}/status").into(), "VmRSS").expect("the contender runs");
+    text.trim_end_matches(" kB").parse().expect("a number of KiB")
+}
+
+/// The cores that it may run on, as a list.
+pub(crate) fn cores(pid: u32) -> String {
+    field(format!("/proc/{pid}/status").into(), "Cpus_allowed_list").expect("the process runs")
 }
 
 fn threads(pid: u32) -> impl Iterator<Item = PathBuf> {
@@ -25,8 +32,8 @@ fn threads(pid: u32) -> impl Iterator<Item = PathBuf> {
     entries.flatten().map(|entry| entry.path())
 }
 
-fn field(path: PathBuf, name: &str) -> Option<u64> {
+fn field(path: PathBuf, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split_whitespace().next()?.parse().ok()
+    Some(line.trim().to_owned())
 }

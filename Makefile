@@ -38,8 +38,9 @@ build: ## The release binary, target/release/softnet
 macos: ## Type-check, lint and link for Macs, without a Mac (on a Mac: the universal binary)
 	scripts/macos.sh
 
-bench: ## The benchmarks
-	$(CARGO) bench --locked
+bench: ## The benchmarks, and their table (about five minutes; asks for root; MARKDOWN=1)
+	scripts/setup.sh bench
+	scripts/bench.sh $(if $(filter 1,$(MARKDOWN)),--markdown)
 
 fuzz: ## Fuzz what hostile guests and callers send, SECONDS each target; no panic behind a frame
 	scripts/setup.sh fuzz

@@ -172,8 +172,8 @@ prepare() {
 # In release mode, as the link is: both share the build scripts and macros of the dependencies.
 lint() { cargo clippy --locked --release "${platforms[@]}" --lib --bins -- -D warnings; }
 
-# What the workflow runs on a Mac, tests and demo, must compile there: one architecture is enough for that.
-lint_tests() { cargo clippy --locked --release --target "${targets[0]}" --workspace --tests --examples -- -D warnings; }
+# What the workflow runs on a Mac, tests, demo and benches, must compile there: one architecture is enough for that.
+lint_tests() { cargo clippy --locked --release --target "${targets[0]}" --workspace --tests --examples --benches -- -D warnings; }
 
 link() { "$tools/bin/cargo-zigbuild" zigbuild --locked --release "${platforms[@]}" --bin softnet; }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Looks for what a purpose needs on this machine, and installs what is missing where that can be done.
 #
-#     scripts/setup.sh build|demo|vm|fuzz|test|ci...
+#     scripts/setup.sh build|demo|vm|fuzz|test|bench|ci...
 #
 # Debian and Ubuntu: by apt-get, as root or by way of sudo, after a line that says what and why. Elsewhere what is missing
 # is named and nothing is done. Says nothing and takes a blink when all is there; on a Mac, why sudo will be asked for.
@@ -24,7 +24,7 @@ problem() {
 }
 
 usage() {
-    say "usage: scripts/setup.sh build|demo|vm|fuzz|test|ci..."
+    say "usage: scripts/setup.sh build|demo|vm|fuzz|test|bench|ci..."
     exit 2
 }
 
@@ -94,6 +94,15 @@ need_test() {
     need socat socat "runs the control protocol's client in shell"
 }
 
+need_bench() {
+    need_demo
+    need busybox busybox-static "a measured guest"
+    need udhcpc udhcpc "a measured guest"
+    need passt passt "what softnet is measured beside"
+    need qemu-system-x86_64 qemu-system-x86 "what softnet is measured beside"
+    need python3 python3-minimal "makes the table"
+}
+
 need_ci() {
     need_test
     need_fuzz
@@ -112,6 +121,7 @@ look() {
             vm) need_vm ;;
             fuzz) need_fuzz ;;
             test) need_test ;;
+            bench) need_bench ;;
             ci) need_ci ;;
             *) usage ;;
         esac
@@ -272,7 +282,7 @@ check_mac() {
     fi
     case " $* " in
         *" ci "*) problem "Linux: .ci/run is for Linux" "on a Mac: 'make test' and 'make lint', which is what .github/workflows/macos.yml does" ;;
-        *" demo "* | *" test "*) ;;
+        *" demo "* | *" test "* | *" bench "*) ;;
         *) return 0 ;;
     esac
     check_root "use vmnet as guests' hosts do"

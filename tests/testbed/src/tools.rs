@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// Every program that the tests call, and the Debian package that has it.
+/// Every program that the tests and benches call, and the Debian package that has it.
 pub const REQUIRED: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
@@ -29,6 +29,7 @@ pub const REQUIRED: &[(&str, &str)] = &[
     ("scapy3", "python3-scapy"),
     ("sudo", "sudo"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("passt", "passt"),
 ];
 
 /// Where `program` is, looked up in PATH and where Debian keeps administrators' programs.

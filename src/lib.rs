@@ -14,7 +14,7 @@
 //! # Modules
 //! | module | may | must not |
 //! | --- | --- | --- |
-//! | [`engine`] | smoltcp's wire types, ipnet, a prefix trie | clocks, descriptors, threads, environment, logging, `unsafe` |
+//! | [`engine`] | smoltcp's wire types, ipnet, a prefix trie, a hash | clocks, descriptors, threads, environment, logging, `unsafe` |
 //! | [`control`] | the engine's policy | what the engine must not |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use engine_world::frames::*;
 use engine_world::*;
-use softnet::engine::{Config, Engine, Instant};
+use softnet::engine::{Config, DropReason, Engine, Instant, Verdict};
 
 thread_local! {
     // Per thread, since the test harness has threads of its own.
@@ -98,4 +98,35 @@ fn no_frame_of_any_class_allocates() {
     });
     assert_eq!(allocations, 0);
     assert!(granted > 0, "the lease's life was lived");
+}
+
+#[test]
+fn no_frame_allocates_for_a_flow() {
+    let frames: Vec<Vec<u8>> = (0..40_000u32)
+        .map(|index| {
+            let far = (WORLD.to_bits() + index / 30_000).into();
+            let ports = (1024 + (index % 30_000) as u16, 443);
+            let datagram = match index % 3 {
+                0 => Ip::udp(LEASED, far, ports, &[]),
+                1 => Ip::segment(LEASED, far, ports, "S"),
+                _ => Ip::echo(LEASED, far, 8, index as u16),
+            };
+            datagram.frame(GATEWAY_MAC, GUEST_MAC)
+        })
+        .collect();
+    let back = Ip::udp(WORLD, LEASED, (443, 1024), &[]).frame(GUEST_MAC, GATEWAY_MAC);
+    let mut world = World::leased("out 0.0.0.0/0", "in 0.0.0.0/0");
+    let mut full = 0;
+    let allocations = allocations_of(|| {
+        for round in 0..4 {
+            let now = world.now + softnet::engine::Duration::from_secs(round * 40);
+            for frame in &frames {
+                let verdict = world.engine.on_guest_frame(frame, now);
+                full += u64::from(verdict == Verdict::Drop(DropReason::FlowTableFull));
+                let _ = world.engine.on_host_frame(&back, now);
+            }
+        }
+    });
+    assert_eq!(allocations, 0);
+    assert!(full > 1000, "the table was full, and emptied: {full}");
 }

@@ -1,5 +1,5 @@
-//! What holds of the engine whatever comes: no panic, no address but the guest's own, the policy as a naive model reads it,
-//! and a lease that the server knows of.
+//! What holds of the engine whatever comes: no panic, no address but the guest's own, the policy and its flows as a naive
+//! model reads them, and a lease that the server knows of.
 #![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
 
 mod engine_world;
@@ -14,6 +14,8 @@ mod flow_reference;
 mod lease_walk;
 #[path = "engine_properties/policy_model.rs"]
 mod policy_model;
+#[path = "engine_properties/ride.rs"]
+mod ride;
 
 /// So many cases, and no files of failures in the source tree: a failure becomes a scenario.
 fn without_files(cases: u32) -> proptest::test_runner::Config {

@@ -18,7 +18,7 @@ fn tests(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2).filter(|word| word.contains("::"))
 }
 
-/// The text in which a test of `file::module::...::name` is declared.
+/// The text of the files in which a test of `file::module::...::name` may be declared.
 fn declaration(path: &str) -> Option<String> {
     let words: Vec<&str> = path.split("::").collect();
     let (file, modules) = (words[0], &words[1..words.len() - 1]);
@@ -32,7 +32,8 @@ fn declaration(path: &str) -> Option<String> {
         _ if modules.is_empty() => vec![format!("tests/{file}.rs")],
         _ => vec![format!("tests/{file}/{}.rs", modules.join("/"))],
     };
-    candidates.iter().find_map(|path| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok())
+    let read = |path: &String| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok();
+    candidates.iter().filter_map(read).reduce(|text, more| text + &more)
 }
 
 #[test]

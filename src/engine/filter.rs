@@ -44,15 +44,20 @@
 //! **Destination of the frame.** 255.255.255.255 and the subnet's broadcast address go to the broadcast MAC; a multicast
 //! group goes to its own MAC (RFC 1112, section 6.4); everything else to a unicast MAC, which is the gateway's while isolated.
 //!
-//! **Destination.** The longest prefix among the operator's entries decides, and block wins a tie. If none covers the
-//! address: the gateway passes. In nat mode, so does the world (globally reachable unicast, outside the link's own subnet),
+//! **Flows.** While any entry of the operator's has a direction, a datagram that belongs to a flow passes here, and one that
+//! would begin a flow passes the next paragraph first: see [`super::flows`].
+//!
+//! **Destination.** Among the operator's entries for what the guest begins, those with ports outrank those without; among each
+//! kind the longest prefix decides, and block wins a tie. An entry with ports is about whole UDP and TCP datagrams to these
+//! ports; a fragment is covered by no allow entry with ports, and by every block entry with ports that covers its address.
+//! If no entry covers the datagram: the gateway passes. In nat mode, so does the world (globally reachable unicast, outside the link's own subnet),
 //! and port 53, UDP and TCP, of the DNS servers that the lease named, fragments excepted. Everything else is dropped.
 //!
 //! # From the host: ARP
 //!
 //! Of sound shape, and the sender hardware address is the frame's source. While isolated, a sender protocol address in the
-//! subnet is the gateway's, from the gateway's MAC if that is known, or one that the operator's entries allow; 0.0.0.0 in
-//! a request is a probe and passes.
+//! subnet is the gateway's, from the gateway's MAC if that is known, or a neighbour's of whom the operator's entries allow
+//! anything, in whichever direction and at whichever port; 0.0.0.0 in a request is a probe and passes.
 //!
 //! # From the host: IPv4
 //!
@@ -63,10 +68,15 @@
 //! Ethernet for the guest's MAC; an answer to something that the guest asked and that is still open. What it teaches:
 //! [`super::lease`].
 //!
-//! **Source.** While isolated, a source in the subnet is the gateway's, from the gateway's MAC if that is known, or one that
-//! the operator's entries allow: a guest whose isolation is off can send to isolated ports of a Linux bridge.
+//! **Source.** While isolated, the gateway's address comes from the gateway's MAC, if that is known. Any other address of the
+//! subnet is a neighbour's, and the datagram is one of a flow or one that an entry allows: a guest whose isolation is off
+//! can send to isolated ports of a Linux bridge. While every entry is bare, that is an entry for what the guest may send to
+//! where this comes from.
 //!
-//! **The rest passes**: while every entry is bare, inbound is open.
+//! **Transport, flows, origin.** While every entry is bare, the rest passes: inbound is open, and no state is kept. With a
+//! direction in any of them, a TCP header is whole and its lengths fit; a datagram that belongs to a flow passes; any other one
+//! is judged by the entries for what others begin, as above for the destination, with the guest's port for an `in` entry and the
+//! far side's for a bare one. If none covers it, it passes.
 #![forbid(unsafe_code)]
 
 mod dhcp;
@@ -77,7 +87,7 @@ mod stateful;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use smoltcp::wire::{ArpHardware, ArpOperation, ArpPacket, EthernetAddress, EthernetFrame, EthernetProtocol};
+use smoltcp::wire::{ArpHardware, ArpOperation, ArpPacket, EthernetAddress, EthernetProtocol};
 
 use super::budget::Budget;
 use super::flows::Flows;
@@ -142,12 +152,13 @@ impl Filter {
         if frame.len() > self.network.max_frame {
             return Err(DropReason::FrameTooLong);
         }
-        let frame = EthernetFrame::new_checked(frame).map_err(|_| DropReason::FrameTooShort)?;
+        let (header, payload) = frame.split_first_chunk::<14>().ok_or(DropReason::FrameTooShort)?;
+        let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n] = header;
         Ok(Ethernet {
-            source: frame.src_addr(),
-            destination: frame.dst_addr(),
-            protocol: frame.ethertype(),
-            payload: frame.payload(),
+            source: EthernetAddress([g, h, i, j, k, l]),
+            destination: EthernetAddress([a, b, c, d, e, f]),
+            protocol: EthernetProtocol::from(u16::from_be_bytes([m, n])),
+            payload,
         })
     }
 

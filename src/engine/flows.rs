@@ -99,7 +99,7 @@ impl Flows {
 
     /// The live flow that a datagram would be of.
     #[inline]
-    pub(super) fn find(&self, step: &Step, now: Instant) -> Option<Found> {
+    pub(super) fn find(&mut self, step: &Step, now: Instant) -> Option<Found> {
         let index = self.table.find(&step.key, now)?;
         let flow = self.table.flow(index)?;
         Some(Found { index, initiator: flow.initiator, is_current: flow.generation == self.generation })

@@ -47,7 +47,7 @@ fn corpus() -> Vec<Vec<u8>> {
 }
 
 #[derive(Clone, Debug)]
-enum Mutation {
+pub(crate) enum Mutation {
     Set(Index, u8),
     Flip(Index, u8),
     Cut(Index),
@@ -57,7 +57,7 @@ enum Mutation {
     MendChecksum,
 }
 
-fn mutation() -> impl Strategy<Value = Mutation> {
+pub(crate) fn mutation() -> impl Strategy<Value = Mutation> {
     prop_oneof![
         3 => (any::<Index>(), any::<u8>()).prop_map(|(at, value)| Mutation::Set(at, value)),
         3 => (any::<Index>(), 0..8u8).prop_map(|(at, bit)| Mutation::Flip(at, bit)),
@@ -68,7 +68,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
-fn mutate(frame: &mut Vec<u8>, mutations: &[Mutation]) {
+pub(crate) fn mutate(frame: &mut Vec<u8>, mutations: &[Mutation]) {
     for mutation in mutations {
         match mutation {
             Mutation::Append(bytes) => frame.extend_from_slice(bytes),

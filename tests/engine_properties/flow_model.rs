@@ -84,6 +84,10 @@ enum Act {
     Connect {
         which: Index,
     },
+    /// Both FINs of a connection.
+    Close {
+        which: Index,
+    },
     Wait(u64),
     SetPolicy(Lists),
     /// The same policy, said otherwise.
@@ -98,6 +102,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (any::<Index>(), select(vec![3u8, 11, 12, 4]), select(FAR.to_vec()))
             .prop_map(|(which, kind, from)| Act::Error { which, kind, from }),
         3 => any::<Index>().prop_map(|which| Act::Connect { which }),
+        2 => any::<Index>().prop_map(|which| Act::Close { which }),
         6 => select(vec![1u64, 1000, 5000, 9_999, 10_000, 29_999, 30_000, 59_999, 60_000, 150_000, 299_999, 300_000])
             .prop_map(Act::Wait),
         1 => lists().prop_map(Act::SetPolicy),
@@ -139,6 +144,16 @@ impl Twins {
         (!candidates.is_empty()).then(|| which.get(&candidates).to_owned().clone())
     }
 
+    /// Segments on the ports of an earlier one, in its direction or turned.
+    fn play(&mut self, which: Index, segments: &[(bool, &'static str)]) -> Result<(), TestCaseError> {
+        let packet = self.earlier(which).filter(|packet| matches!(packet.carries, Carries::Tcp(_)));
+        for &(turned, flags) in packet.iter().flat_map(|_| segments) {
+            let segment = vary(packet.clone().unwrap(), turned, flags);
+            self.send(Packet { is_fragment: false, ..segment })?;
+        }
+        Ok(())
+    }
+
     fn act(&mut self, act: Act) -> Result<(), TestCaseError> {
         match act {
             Act::Send(packet) => return self.send(packet),
@@ -161,14 +176,8 @@ impl Twins {
                 let Some(packet) = self.earlier(which) else { return Ok(()) };
                 return self.send(vary(packet, turned, flags));
             }
-            Act::Connect { which } => {
-                let Some(packet) = self.earlier(which) else { return Ok(()) };
-                if matches!(packet.carries, Carries::Tcp(_)) {
-                    for (turned, flags) in [(false, "S"), (true, "SA"), (false, "A")] {
-                        self.send(Packet { is_fragment: false, ..vary(packet.clone(), turned, flags) })?;
-                    }
-                }
-            }
+            Act::Connect { which } => self.play(which, &[(false, "S"), (true, "SA"), (false, "A")])?,
+            Act::Close { which } => self.play(which, &[(false, "FA"), (true, "FA"), (false, "A")])?,
             Act::Error { which, kind, from } => {
                 let Some(about) = self.earlier(which) else { return Ok(()) };
                 let direction = if about.direction == FromGuest { FromHost } else { FromGuest };
@@ -196,7 +205,7 @@ fn vary(mut packet: Packet, turned: bool, flags: &'static str) -> Packet {
 }
 
 proptest! {
-    #![proptest_config(without_files(2500))]
+    #![proptest_config(without_files(1200))]
 
     #[test]
     fn every_frame_is_judged_as_a_reader_of_the_entries_and_of_all_that_happened_expects(

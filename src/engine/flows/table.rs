@@ -57,6 +57,9 @@ pub(super) struct Index(u16);
 
 const NONE: Index = Index(0);
 
+/// The deadline of what is no flow.
+const OVER: Instant = Instant::from_micros_const(i64::MIN);
+
 impl Index {
     #[inline]
     fn get(self) -> usize {
@@ -89,6 +92,9 @@ pub(super) struct Table {
     /// The number of the first slot of each chain. Bare numbers, since the system hands out zeroes for nothing.
     chains: Vec<u16>,
     slots: Vec<Slot>,
+    /// Slots that were found lately, by a few bits of their keys. A hint and no more: who finds its flow there need not
+    /// compute the hash, and a guest that defeats it pays with that.
+    recent: [Index; 256],
     /// The first of the slots that have had a flow and have none.
     free: Index,
 }
@@ -102,6 +108,7 @@ impl Table {
             places: Places::new(secret),
             chains: vec![0; 1 << 16],
             slots: Vec::with_capacity(Self::RESERVED + MAX_FLOWS),
+            recent: [NONE; 256],
             free: NONE,
         };
         table.add_queues();
@@ -127,7 +134,23 @@ impl Table {
 
     /// The live flow of this key.
     #[inline]
-    pub(super) fn find(&self, key: &Key, now: Instant) -> Option<Index> {
+    pub(super) fn find(&mut self, key: &Key, now: Instant) -> Option<Index> {
+        let [low, high] = (key.guest_port ^ key.far_port).to_le_bytes();
+        let hint = usize::from(low ^ high ^ key.far.to_bits().to_le_bytes()[0]);
+        if let Some(&recent) = self.recent.get(hint)
+            // A slot that has no flow any more is over since ever.
+            && self.flow(recent).is_some_and(|slot| slot.key == *key && now < slot.deadline)
+        {
+            return Some(recent);
+        }
+        let found = self.find_in_chain(key, now)?;
+        if let Some(recent) = self.recent.get_mut(hint) {
+            *recent = found;
+        }
+        Some(found)
+    }
+
+    fn find_in_chain(&self, key: &Key, now: Instant) -> Option<Index> {
         let mut next = self.first(usize::from(self.places.of(key)));
         while let Some(slot) = self.flow(next) {
             if slot.key == *key {
@@ -207,6 +230,7 @@ impl Table {
         let free = self.free;
         if let Some(slot) = self.slots.get_mut(index.get()) {
             slot.chain = free;
+            slot.deadline = OVER;
             self.free = index;
         }
     }
@@ -300,7 +324,7 @@ impl Slot {
             initiator,
             progress,
             class: Class::default(),
-            deadline: Instant::from_micros_const(i64::MIN),
+            deadline: OVER,
             generation,
             chain: NONE,
             earlier: NONE,
@@ -308,3 +332,6 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! The table of flows: chains, queues, slots and hints.
+#![forbid(unsafe_code)]
+
+use super::*;
+
+fn at(millis: i64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+fn flow(number: u32) -> Slot {
+    let key = Key { far: number.into(), ..Key::default() };
+    Slot::new(key, Direction::FromGuest, Progress::default(), 0)
+}
+
+/// Keys that stand in one place, as nobody without the secret could find them.
+fn colliding(table: &Table, count: usize) -> Vec<Slot> {
+    let place = table.places.of(&flow(0).key);
+    (0..).map(flow).filter(|flow| table.places.of(&flow.key) == place).take(count).collect()
+}
+
+#[test]
+fn a_chain_has_an_end() {
+    let mut table = Table::new([1, 2]);
+    let flows = colliding(&table, CHAIN + 1);
+    for flow in &flows[..CHAIN] {
+        assert!(table.insert(flow.clone(), Class::Udp, at(0)).is_some());
+    }
+    assert!(table.insert(flows[CHAIN].clone(), Class::Udp, at(0)).is_none());
+    assert!(flows[..CHAIN].iter().all(|flow| table.find(&flow.key, at(0)).is_some()));
+    let middle = table.find(&flows[CHAIN / 2].key, at(0)).unwrap();
+    table.remove(middle);
+    assert!(table.insert(flows[CHAIN].clone(), Class::Udp, at(0)).is_some());
+    for (index, flow) in flows.iter().enumerate() {
+        assert_eq!(table.find(&flow.key, at(0)).is_some(), index != CHAIN / 2, "{index}");
+    }
+}
+
+#[test]
+fn a_slot_is_used_again_and_no_queue_forgets_anyone() {
+    let mut table = Table::new([1, 2]);
+    for number in 0..1000 {
+        let class = Class::ALL[number as usize % 5];
+        table.insert(flow(number), class, at(0)).unwrap();
+    }
+    let slots = table.slots.len();
+    // Renewed in another order than they came in, some moved between queues, some taken out.
+    for number in (0..1000).rev() {
+        let index = table.find(&flow(number).key, at(1)).unwrap();
+        match number % 3 {
+            0 => table.remove(index),
+            1 => table.renew(index, Class::TcpEstablished, at(1)),
+            _ => table.shorten(index, Class::TcpClosing, at(1)),
+        }
+    }
+    // Two go for each that comes, until all that are over are gone.
+    for number in 1000..1700 {
+        table.insert(flow(number), Class::Udp, at(299_999)).unwrap();
+    }
+    assert!(table.slots.len() <= slots + 100, "{}", table.slots.len());
+    for number in 0..1000 {
+        let is_alive = table.find(&flow(number).key, at(299_999)).is_some();
+        let is_old =
+            !is_alive && table.in_chain(usize::from(table.places.of(&flow(number).key)), &flow(number).key).is_some();
+        assert!(!is_old, "{number} is over and still there");
+        assert_eq!(is_alive, number % 3 == 1, "{number}");
+    }
+}
+
+#[test]
+fn a_hint_never_finds_what_is_gone() {
+    let mut table = Table::new([1, 2]);
+    for end in ["removed", "cleared", "replaced"] {
+        let index = table.insert(flow(7), Class::Udp, at(0)).unwrap();
+        assert_eq!(table.find(&flow(7).key, at(0)), Some(index));
+        assert_eq!(table.find(&flow(7).key, at(0)), Some(index), "by its hint");
+        match end {
+            "cleared" => table.clear(),
+            _ => table.remove(index),
+        }
+        if end == "replaced" {
+            assert_eq!(table.insert(flow(8), Class::Udp, at(0)), Some(index));
+        }
+        assert_eq!(table.find(&flow(7).key, at(0)), None, "{end}");
+    }
+}
+
+#[test]
+fn one_that_is_over_makes_room_for_one_of_the_same_key() {
+    let mut table = Table::new([1, 2]);
+    table.insert(flow(7), Class::Udp, at(0)).unwrap();
+    assert!(table.find(&flow(7).key, at(29_999)).is_some());
+    assert!(table.find(&flow(7).key, at(30_000)).is_none());
+    table.insert(flow(7), Class::TcpEstablished, at(30_000)).unwrap();
+    assert!(table.find(&flow(7).key, at(329_999)).is_some());
+    table.clear();
+    assert!(table.find(&flow(7).key, at(329_999)).is_none());
+    assert!(table.insert(flow(7), Class::Udp, at(0)).is_some());
+}

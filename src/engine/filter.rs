@@ -153,13 +153,7 @@ impl Filter {
             return Err(DropReason::FrameTooLong);
         }
         let (header, payload) = frame.split_first_chunk::<14>().ok_or(DropReason::FrameTooShort)?;
-        let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n] = header;
-        Ok(Ethernet {
-            source: EthernetAddress([g, h, i, j, k, l]),
-            destination: EthernetAddress([a, b, c, d, e, f]),
-            protocol: EthernetProtocol::from(u16::from_be_bytes([m, n])),
-            payload,
-        })
+        Ok(Ethernet { header, payload })
     }
 
     /// Whether a MAC is the gateway's, as far as is known.
@@ -174,13 +168,31 @@ fn subnet_broadcast(subnet: Ipv4Net) -> Option<Ipv4Addr> {
     (subnet.prefix_len() < 31).then(|| subnet.broadcast())
 }
 
-/// A frame of sound size.
+/// A frame of sound size: a view, as [`Ipv4`](super::ipv4::Ipv4) is.
 #[derive(Clone, Copy, Debug)]
 struct Ethernet<'a> {
-    source: EthernetAddress,
-    destination: EthernetAddress,
-    protocol: EthernetProtocol,
+    header: &'a [u8; 14],
     payload: &'a [u8],
+}
+
+impl Ethernet<'_> {
+    #[inline]
+    fn destination(&self) -> EthernetAddress {
+        let &[a, b, c, d, e, f, ..] = self.header;
+        EthernetAddress([a, b, c, d, e, f])
+    }
+
+    #[inline]
+    fn source(&self) -> EthernetAddress {
+        let &[.., a, b, c, d, e, f, _, _] = self.header;
+        EthernetAddress([a, b, c, d, e, f])
+    }
+
+    #[inline]
+    fn protocol(&self) -> EthernetProtocol {
+        let &[.., high, low] = self.header;
+        EthernetProtocol::from(u16::from_be_bytes([high, low]))
+    }
 }
 
 /// An ARP packet of sound shape (RFC 826).

@@ -22,7 +22,7 @@ const QUOTED_HEADER: usize = 20;
 #[cold]
 #[inline(never)]
 pub(super) fn check_error(datagram: Ipv4<'_>) -> Result<(), DropReason> {
-    match (datagram.part, datagram.payload.first()) {
+    match (datagram.part(), datagram.payload.first()) {
         (Part::Whole, Some(kind)) if ERRORS.contains(kind) => {
             let is_about_us = *kind != REDIRECT && quotes_its_own(&datagram);
             if is_about_us { Ok(()) } else { Err(DropReason::IcmpQuote) }
@@ -37,5 +37,5 @@ fn quotes_its_own(datagram: &Ipv4<'_>) -> bool {
     let quote = datagram.payload.get(HEADER..).and_then(|quote| quote.first_chunk::<QUOTED_HEADER>());
     let Some(&[version, .., a, b, c, d, e, f, g, h]) = quote else { return false };
     let (source, destination) = (Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h));
-    version >> 4 == 4 && source == datagram.destination && destination == datagram.source
+    version >> 4 == 4 && source == datagram.destination() && destination == datagram.source()
 }

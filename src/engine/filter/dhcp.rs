@@ -18,12 +18,13 @@ impl Filter {
         udp: &Udp<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let may_be_source = datagram.source.is_unspecified() || self.leases.is_leased(datagram.source);
-        let may_be_destination = datagram.destination.is_broadcast() || datagram.destination == self.network.gateway;
+        let may_be_source = datagram.source().is_unspecified() || self.leases.is_leased(datagram.source());
+        let may_be_destination =
+            datagram.destination().is_broadcast() || datagram.destination() == self.network.gateway;
         if udp.ports.source != DHCP_CLIENT_PORT || !may_be_source || !may_be_destination {
             return Err(DropReason::DhcpForbidden);
         }
-        self.check_destination_mac(frame.destination, datagram.destination)?;
+        self.check_destination_mac(frame.destination(), datagram.destination())?;
         // Bytes behind the UDP length are read by some servers and not by others.
         if !udp.fills_datagram {
             return Err(DropReason::DhcpMalformed);
@@ -66,12 +67,12 @@ impl Filter {
         now: Instant,
     ) -> Result<(), DropReason> {
         // A learned MAC is not asked for: the reply may come from a gateway that was set up anew, and teach its MAC.
-        let may_be_sender = self.network.gateway_mac.is_none_or(|pinned| pinned == frame.source);
-        if udp.ports.source != DHCP_SERVER_PORT || datagram.source != self.network.gateway || !may_be_sender {
+        let may_be_sender = self.network.gateway_mac.is_none_or(|pinned| pinned == frame.source());
+        if udp.ports.source != DHCP_SERVER_PORT || datagram.source() != self.network.gateway || !may_be_sender {
             return Err(DropReason::DhcpNotFromGateway);
         }
-        let is_for_one_or_all = frame.destination == self.guest_mac || frame.destination.is_broadcast();
-        if !is_for_one_or_all || datagram.destination.is_multicast() {
+        let is_for_one_or_all = frame.destination() == self.guest_mac || frame.destination().is_broadcast();
+        if !is_for_one_or_all || datagram.destination().is_multicast() {
             return Err(DropReason::EthernetDestination);
         }
         if !udp.fills_datagram {
@@ -84,6 +85,6 @@ impl Filter {
         if message.client != self.guest_mac {
             return Err(DropReason::DhcpNotForGuest);
         }
-        self.leases.on_reply(&message, frame.source, now)
+        self.leases.on_reply(&message, frame.source(), now)
     }
 }

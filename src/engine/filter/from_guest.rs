@@ -33,10 +33,10 @@ impl Filter {
     #[inline]
     pub(in super::super) fn judge_guest_frame(&mut self, frame: &[u8], now: Instant) -> Result<(), DropReason> {
         let frame = self.check_size(frame)?;
-        if frame.source != self.guest_mac {
+        if frame.source() != self.guest_mac {
             return Err(DropReason::EthernetSource);
         }
-        match frame.protocol {
+        match frame.protocol() {
             EthernetProtocol::Ipv4 => self.judge_guest_ipv4(&frame, now),
             EthernetProtocol::Arp => self.judge_guest_arp(&frame),
             _ => Err(DropReason::EtherType),
@@ -51,8 +51,8 @@ impl Filter {
         if !arp.is_probe() && !self.leases.is_leased(arp.sender_protocol) {
             return Err(DropReason::ArpSenderProtocol);
         }
-        if !frame.destination.is_broadcast() {
-            self.check_unicast_mac(frame.destination)?;
+        if !frame.destination().is_broadcast() {
+            self.check_unicast_mac(frame.destination())?;
         }
         Ok(())
     }
@@ -68,20 +68,20 @@ impl Filter {
             Transport::Fragment => (Carried::Fragment, None),
             Transport::NoPorts => (Carried::NoPorts, None),
         };
-        self.check_source(datagram.source)?;
-        if datagram.protocol == IpProtocol::Icmp {
+        self.check_source(datagram.source())?;
+        if datagram.protocol() == IpProtocol::Icmp {
             check_error(datagram)?;
         }
-        self.check_destination_mac(frame.destination, datagram.destination)?;
+        self.check_destination_mac(frame.destination(), datagram.destination())?;
         if self.policy.is_stateful() {
-            let step = if self.is_group(datagram.destination) {
+            let step = if self.is_group(datagram.destination()) {
                 None
             } else {
                 Step::read(Direction::FromGuest, &datagram, header)
             };
-            return self.judge_stateful(Direction::FromGuest, datagram.destination, carried, step.as_ref(), now);
+            return self.judge_stateful(Direction::FromGuest, datagram.destination(), carried, step.as_ref(), now);
         }
-        self.check_destination(datagram.destination, carried)
+        self.check_destination(datagram.destination(), carried)
     }
 
     #[inline]
@@ -157,7 +157,7 @@ impl Filter {
 impl<'a> Transport<'a> {
     #[inline]
     fn parse(datagram: &Ipv4<'a>) -> Result<Self, DropReason> {
-        match (datagram.protocol, datagram.part) {
+        match (datagram.protocol(), datagram.part()) {
             (IpProtocol::Udp, Part::Whole) => {
                 let udp = Udp::parse_whole(datagram.payload)?;
                 match udp.ports {

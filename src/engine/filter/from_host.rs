@@ -26,13 +26,13 @@ impl Filter {
     #[inline]
     pub(in super::super) fn judge_host_frame(&mut self, frame: &[u8], now: Instant) -> Result<(), DropReason> {
         let frame = self.check_size(frame)?;
-        if frame.source == self.guest_mac || !frame.source.is_unicast() {
+        if frame.source() == self.guest_mac || !frame.source().is_unicast() {
             return Err(DropReason::EthernetSource);
         }
-        if frame.destination != self.guest_mac && frame.destination.is_unicast() {
+        if frame.destination() != self.guest_mac && frame.destination().is_unicast() {
             return Err(DropReason::EthernetDestination);
         }
-        match frame.protocol {
+        match frame.protocol() {
             EthernetProtocol::Ipv4 => self.judge_host_ipv4(&frame, now),
             EthernetProtocol::Arp => self.judge_host_arp(&frame),
             _ => Err(DropReason::EtherType),
@@ -41,13 +41,13 @@ impl Filter {
 
     fn judge_host_arp(&self, frame: &Ethernet<'_>) -> Result<(), DropReason> {
         let arp = Arp::parse(frame.payload)?;
-        if arp.sender_hardware != frame.source {
+        if arp.sender_hardware != frame.source() {
             return Err(DropReason::ArpSenderHardware);
         }
         if arp.is_probe() {
             return Ok(());
         }
-        match self.standing(arp.sender_protocol, frame.source)? {
+        match self.standing(arp.sender_protocol, frame.source())? {
             Standing::Heard => Ok(()),
             Standing::Neighbour if self.policy.allows_some_of(arp.sender_protocol) => Ok(()),
             Standing::Neighbour => Err(DropReason::Neighbour),
@@ -58,7 +58,7 @@ impl Filter {
     fn judge_host_ipv4(&mut self, frame: &Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
         let datagram = Ipv4::parse(frame.payload, ipv4::Header::Any)?;
         let mut udp_ports = None;
-        match (datagram.protocol, datagram.part) {
+        match (datagram.protocol(), datagram.part()) {
             (IpProtocol::Udp, Part::Whole) => {
                 let udp = Udp::parse_whole(datagram.payload)?;
                 match udp.ports.destination {
@@ -75,7 +75,7 @@ impl Filter {
             }
             _ => {}
         }
-        let standing = self.standing(datagram.source, frame.source)?;
+        let standing = self.standing(datagram.source(), frame.source())?;
         if !self.policy.is_stateful() && standing == Standing::Heard {
             return Ok(());
         }
@@ -89,27 +89,27 @@ impl Filter {
         udp_ports: Option<Ports>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let header = match (datagram.protocol, datagram.part) {
+        let header = match (datagram.protocol(), datagram.part()) {
             (IpProtocol::Tcp, Part::Whole) => {
                 let tcp = Tcp::parse_whole(datagram.payload)?;
                 Some(Header { ports: tcp.ports, flags: Some(Flags::new(tcp.flags)) })
             }
             _ => udp_ports.map(|ports| Header { ports, flags: None }),
         };
-        let carried = match (datagram.part, header) {
+        let carried = match (datagram.part(), header) {
             (Part::First | Part::Later(_), _) => Carried::Fragment,
             (Part::Whole, Some(Header { ports, .. })) => Carried::Ports { far: ports.source, guest: ports.destination },
             (Part::Whole, None) => Carried::NoPorts,
         };
         if !self.policy.is_stateful() {
-            return self.check_origin(datagram.source, carried);
+            return self.check_origin(datagram.source(), carried);
         }
-        let step = if self.leases.is_leased(datagram.destination) {
+        let step = if self.leases.is_leased(datagram.destination()) {
             Step::read(Direction::FromHost, datagram, header)
         } else {
             None
         };
-        self.judge_stateful(Direction::FromHost, datagram.source, carried, step.as_ref(), now)
+        self.judge_stateful(Direction::FromHost, datagram.source(), carried, step.as_ref(), now)
     }
 
     /// What the rules say of a datagram from `address`: everybody but a neighbour may begin where they say nothing.

@@ -58,8 +58,8 @@ impl Step {
     /// A datagram with its ports, if the protocol has any. It goes from or to the guest's lease.
     #[inline]
     pub(in super::super) fn read(direction: Direction, datagram: &Ipv4<'_>, header: Option<Header>) -> Option<Self> {
-        let ends = Ends::of(direction, datagram.source, datagram.destination);
-        if datagram.part != Part::Whole {
+        let ends = Ends::of(direction, datagram.source(), datagram.destination());
+        if datagram.part() != Part::Whole {
             return None;
         }
         match header {
@@ -69,7 +69,7 @@ impl Step {
             Some(Header { ports, flags: None }) => {
                 Some(Step { key: ends.key(direction, ports, Protocol::Udp), kind: Kind::Udp })
             }
-            None if datagram.protocol == IpProtocol::Icmp => Self::read_icmp(direction, ends, datagram),
+            None if datagram.protocol() == IpProtocol::Icmp => Self::read_icmp(direction, ends, datagram),
             None => None,
         }
     }
@@ -80,7 +80,7 @@ impl Step {
             ECHO_REQUEST if code == 0 => Kind::EchoRequest,
             ECHO_REPLY if code == 0 => Kind::EchoReply,
             UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM => {
-                return Self::read_quote(direction, datagram.destination, quote.first_chunk()?);
+                return Self::read_quote(direction, datagram.destination(), quote.first_chunk()?);
             }
             _ => return None,
         };

@@ -170,7 +170,8 @@ fn stateful_entries(count: usize) -> PolicyEntries {
 
 /// A stateful engine with so many flows, connections and datagrams of the guest's, and the last of these.
 fn engine_with_flows(rules: usize, flows: usize) -> (Engine, Instant, Vec<(Ipv4Addr, u16)>) {
-    let world = World::leased_with(Config { policy: stateful_entries(rules), ..config() });
+    let mut world = World::new(Config { policy: stateful_entries(rules), ..config() });
+    world.lease(LEASED, u32::MAX, 1);
     let (mut engine, now) = (world.engine, world.now);
     let all: Vec<_> = addresses().cycle().zip(0u16..).map(|(to, port)| (to, 1024 + port)).take(flows).collect();
     for &(to, port) in &all {

@@ -284,6 +284,20 @@ mod tests {
     }
 
     #[test]
+    fn replies_that_a_client_has_left_unread_do_not_keep_its_requests_from_being_done() {
+        let mut bench = bench();
+        let set = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.set\",\"params\":{\"allow\":[\"@host\"],\"block\":[]}}\n";
+        bench.client.write_all(GET).unwrap();
+        bench.turns(10);
+        bench.client.write_all(set.as_bytes()).unwrap();
+        let (placeholder, _) = UnixStream::pair().unwrap();
+        drop(std::mem::replace(&mut bench.client, placeholder));
+        bench.turns(40);
+        assert!(bench.is_over());
+        assert_eq!(bench.engine.rule_count(), 1);
+    }
+
+    #[test]
     fn a_client_that_only_stops_reading_is_still_heard() {
         let mut bench = bench();
         bench.client.shutdown(Shutdown::Read).unwrap();

@@ -8,13 +8,17 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send as nix_send, shutdown};
 
-/// Receives what waits, as much as `buffer` takes. `Some(0)` is the end of the stream, and `None` that nothing waits.
+/// Receives what waits, as much as `buffer` takes. `Some(0)` is the end of the stream, and `None` that nothing waits. A peer that
+/// closed its end without reading all that it was sent (ECONNRESET, behind all that it had sent) is an end as well.
 /// Descriptors that come along are dropped (unix(7): SCM_RIGHTS without a buffer for it).
 ///
 /// # Errors
 /// Those of recv(2).
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    told(|| recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT))
+    told(|| match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+        Err(Errno::ECONNRESET) => Ok(0),
+        received => received,
+    })
 }
 
 /// Sends of `bytes` what the other end takes now; `None` says that it takes nothing. Where the system lets one ask, no SIGPIPE

@@ -311,6 +311,8 @@ fn a_flow_is_of_the_address_that_the_guest_had() {
     assert_eq!(back(&mut world, "PA"), CLOSED);
     let moved = Ip::segment(WORLD, other_lease, (443, 5000), "PA");
     assert_eq!(world.host_ip(&moved), CLOSED);
+    let of_the_old = Ip::segment(LEASED, WORLD, (5000, 443), "A");
+    assert_eq!(world.host_ip(&Ip::error(OTHER, other_lease, 3, &of_the_old)), CLOSED, "not sent by who gets the error");
 }
 
 #[test]

@@ -19,6 +19,9 @@ use super::tcp::Progress;
 /// The most flows in one place. With 65536 places and half as many flows, chance alone fills a place in 3 of 10^14 tables.
 const CHAIN: usize = 16;
 
+/// How many flows are remembered as found lately.
+const HINTS: usize = 1024;
+
 /// The lives that flows lead, each with one length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -94,7 +97,7 @@ pub(super) struct Table {
     slots: Vec<Slot>,
     /// Slots that were found lately, by a few bits of their keys. A hint and no more: who finds its flow there need not
     /// compute the hash, and a guest that defeats it pays with that.
-    recent: [Index; 256],
+    recent: [Index; HINTS],
     /// The first of the slots that have had a flow and have none.
     free: Index,
 }
@@ -108,7 +111,7 @@ impl Table {
             places: Places::new(secret),
             chains: vec![0; 1 << 16],
             slots: Vec::with_capacity(Self::RESERVED + MAX_FLOWS),
-            recent: [NONE; 256],
+            recent: [NONE; HINTS],
             free: NONE,
         };
         table.add_queues();
@@ -135,8 +138,7 @@ impl Table {
     /// The live flow of this key.
     #[inline]
     pub(super) fn find(&mut self, key: &Key, now: Instant) -> Option<Index> {
-        let [low, high] = (key.guest_port ^ key.far_port).to_le_bytes();
-        let hint = usize::from(low ^ high ^ key.far.to_bits().to_le_bytes()[0]);
+        let hint = hint(key);
         if let Some(&recent) = self.recent.get(hint)
             // A slot that has no flow any more is over since ever.
             && self.flow(recent).is_some_and(|slot| slot.key == *key && now < slot.deadline)
@@ -314,6 +316,14 @@ impl Table {
     fn in_front_of(&self, place: usize, index: Index) -> Option<Index> {
         self.chain(place).find(|(_, slot)| slot.chain == index).map(|(front, _)| front)
     }
+}
+
+/// Bits that differ between the flows of one guest, mostly.
+#[inline]
+fn hint(key: &Key) -> usize {
+    let [_, _, high, low] = key.far.octets();
+    let bits = key.guest_port ^ key.far_port ^ u16::from_be_bytes([high, low]) ^ (key.protocol as u16) << 8;
+    usize::from(bits) % HINTS
 }
 
 impl Slot {

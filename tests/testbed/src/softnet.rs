@@ -58,10 +58,16 @@ impl Launch {
         self
     }
 
-    /// With more options, split at blanks.
+    /// With more options, split at blanks; what is between single quotes is one piece, blanks and all.
     #[must_use]
     pub fn with(mut self, options: &str) -> Self {
-        self.options.extend(options.split_ascii_whitespace().map(str::to_owned));
+        for (index, part) in options.split('\'').enumerate() {
+            if index % 2 == 0 {
+                self.options.extend(part.split_ascii_whitespace().map(str::to_owned));
+            } else {
+                self.options.push(part.to_owned());
+            }
+        }
         self
     }
 

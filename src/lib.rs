@@ -33,6 +33,7 @@ pub mod logging;
 pub mod privilege;
 pub mod relay;
 pub mod sandbox;
+pub mod segments;
 pub mod setup;
 #[cfg(target_os = "linux")]
 pub mod subcommand;

@@ -104,6 +104,10 @@ pub struct Serve {
     #[arg(long, value_name = "CIDR", hide = cfg!(not(target_os = "linux")), value_parser = parse_subnet)]
     pub subnet: Option<Ipv4Net>,
 
+    /// Write and read each frame alone, instead of runs of TCP and UDP segments as one (Linux)
+    #[arg(long, hide = cfg!(not(target_os = "linux")))]
+    pub no_offload: bool,
+
     /// Not built yet: refused by name, so that nobody believes it works.
     #[arg(long, hide = true, value_name = "LIST", value_parser = not_yet)]
     pub expose: Option<Never>,

@@ -12,21 +12,19 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
 use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::sandbox::Confined;
-use crate::sys::batch::Batch;
+use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::clock;
 use crate::sys::datagram::{DatagramIo, Sent};
 
-/// Frames a system call: enough to make the call's own cost small, few enough to stay in the cache.
-const BATCH: usize = 64;
 /// Batches from one side before the other side and the signals have their turn.
-const BATCHES_A_TURN: usize = 4;
+const BATCHES_A_TURN: usize = 2;
 
 /// Why the relay cannot go on.
 #[derive(Debug, Error)]
@@ -80,8 +78,8 @@ impl Relay {
             host,
             engine,
             lifeline,
-            io: DatagramIo::new(BATCH),
-            batch: Batch::new(BATCH, max_frame),
+            io: DatagramIo::new(FRAMES),
+            batch: Batch::new(FRAMES, max_frame),
             losses: Losses::default(),
         }
     }
@@ -135,7 +133,9 @@ impl Relay {
         if let Some(maker) = maker {
             fds[3] = readable(maker);
         }
-        match poll(&mut fds, timeout_until(deadline, now)) {
+        let held = self.host.holds_frames();
+        let timeout = if held { PollTimeout::ZERO } else { timeout_until(deadline, now) };
+        match poll(&mut fds, timeout) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Ready::default()),
             Err(errno) => return Err(RelayError::Poll(errno)),
@@ -145,7 +145,7 @@ impl Relay {
         if maker.is_some() && maker_ended {
             self.lifeline.maker_ended(now);
         }
-        Ok(Ready { guest, host, signal })
+        Ok(Ready { guest, host: host || held, signal })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {
@@ -212,6 +212,12 @@ impl Relay {
         }
         let Losses { to_guest, to_host } = self.losses;
         log::info!("lost: {to_guest} frames to a slow guest, {to_host} to a busy host");
+        match self.host.unusable() {
+            0 => {}
+            unusable => {
+                log::warn!("{unusable} frames of the host's were not what their headers said, and went nowhere")
+            }
+        }
     }
 }
 
@@ -289,7 +295,7 @@ mod tests {
                 network,
                 policy: PolicyEntries::default(),
             });
-            let host = FakeHost { network, link: host_side, io: DatagramIo::new(BATCH) };
+            let host = FakeHost { network, link: host_side, io: DatagramIo::new(FRAMES) };
             Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Confined::assumed())
         });
         Bench { guest, host, relay }

@@ -1,5 +1,9 @@
 //! A batch of frames in memory that is allocated once and used for the whole life of the relay.
 
+/// Frames in a batch of the relay's: enough to make the cost of a system call small, and for two runs of TCP segments of 64
+/// KiB each; few enough to stay in the cache.
+pub const FRAMES: usize = 128;
+
 /// A fixed number of slots of fixed size, of which the first `len` hold a frame, some of them withdrawn by
 /// [`Batch::retain`].
 ///
@@ -84,10 +88,18 @@ impl Batch {
 
     /// The kept frames, in the order in which they came.
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.kept.iter().map(|&index| {
-            let start = index * self.slot_len;
-            &self.storage[start..start + self.lengths[index]]
-        })
+        self.kept.iter().map(|&index| self.slot(index))
+    }
+
+    /// The kept frame of that number, the first being 0.
+    #[must_use]
+    pub fn frame(&self, number: usize) -> Option<&[u8]> {
+        self.kept.get(number).map(|&index| self.slot(index))
+    }
+
+    fn slot(&self, index: usize) -> &[u8] {
+        let start = index * self.slot_len;
+        &self.storage[start..start + self.lengths[index]]
     }
 }
 
@@ -108,6 +120,7 @@ mod tests {
         }
         batch.retain(|frame| frame != b"two");
         assert_eq!(batch.frames().collect::<Vec<_>>(), [&b"one"[..], b"three"]);
+        assert_eq!((batch.frame(1), batch.frame(2)), (Some(&b"three"[..]), None));
         assert_eq!((batch.len(), batch.room()), (2, 1));
         push(&mut batch, b"four");
         assert_eq!(batch.frames().last(), Some(&b"four"[..]));

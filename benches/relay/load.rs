@@ -124,7 +124,7 @@ impl Guest {
 }
 
 /// The time that process `pid` has spent on a processor (proc_pid_schedstat(5), first field).
-fn on_cpu(pid: u32) -> Duration {
+pub(crate) fn on_cpu(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("the relay runs, and the kernel counts");
     Duration::from_nanos(text.split_whitespace().next().and_then(|word| word.parse().ok()).expect("nanoseconds"))
 }

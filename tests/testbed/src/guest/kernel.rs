@@ -1,6 +1,8 @@
 //! A guest with a kernel's own stack: a network namespace whose TAP device is joined to the frame socket. Real programs run
 //! in it: a DHCP client, ping, curl, iperf3.
 
+use std::any::Any;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
@@ -24,11 +26,16 @@ esac
 "#;
 
 /// A guest of the kernel's.
-#[derive(Debug)]
 pub struct KernelGuest {
     netns: Netns,
     lease: Option<Lease>,
-    _pump: Pump,
+    _wire: Box<dyn Any>,
+}
+
+impl fmt::Debug for KernelGuest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelGuest").field("netns", &self.netns).field("lease", &self.lease).finish_non_exhaustive()
+    }
 }
 
 impl KernelGuest {
@@ -38,10 +45,20 @@ impl KernelGuest {
     /// When it cannot be made.
     #[must_use]
     pub fn new(name: &str, socket: UnixDatagram, mac: Mac) -> Self {
+        Self::behind(name, mac, || Pump::start(sys::tap("eth0"), socket))
+    }
+
+    /// The same behind any wire: `join` makes its interface, in its network namespace, and returns what carries the frames as
+    /// long as it lives.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn behind<W: Send + 'static>(name: &str, mac: Mac, join: impl FnOnce() -> W + Send) -> Self {
         let netns = Netns::new(name);
-        let tap = netns.enter(|| sys::tap("eth0"));
+        let wire = netns.enter(join);
         netns.run(&format!("ip link set eth0 address {mac} up"));
-        KernelGuest { netns, lease: None, _pump: Pump::start(tap, socket) }
+        KernelGuest { netns, lease: None, _wire: Box::new(wire) }
     }
 
     /// Runs a real DHCP client once.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::load::Guest;
+use super::load::{Guest, Ids};
 use super::tcp::{From, Rate, Subject};
 use super::{bridge, guest};
 use softnet_testbed::guest::PortableGuest;
@@ -19,7 +19,7 @@ use softnet_testbed::{isolate, sys, tools};
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 const MAC: Mac = Mac::guest(1);
 /// How long a whole run may take.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(900);
 const ROUNDS: usize = 5;
 const STARTS: usize = 20;
 
@@ -62,10 +62,12 @@ fn udp() {
     let subject = Guest::new(guest);
     let (reference, socket) = Bridge::start("filterless0");
     for (name, length) in [("64 bytes", 64), ("1514 bytes", 1514)] {
-        row(&format!("guest to host, {name}"), "ns", &mut || {
-            let bridge = subject.send_to_host(reference.pid(), &socket, length);
-            (bridge.nanos_a_frame(), subject.send(softnet.pid(), length).nanos_a_frame())
-        });
+        for (of, ids) in [("", Ids::Counting), (", none joined", Ids::Odd)] {
+            row(&format!("guest to host, {name}{of}"), "ns", &mut || {
+                let bridge = subject.send_to_host(reference.pid(), &socket, length, ids);
+                (bridge.nanos_a_frame(), subject.send(softnet.pid(), length, ids).nanos_a_frame())
+            });
+        }
         row(&format!("host to guest, {name}"), "ns", &mut || {
             let bridge = subject.receive_beside(reference.pid(), &socket, length);
             (bridge.nanos_a_frame(), subject.receive(softnet.pid(), length).nanos_a_frame())
@@ -123,7 +125,7 @@ fn life() {
     let idle_memory = kib(&softnet, "VmRSS");
     let wakeups = wakeups_a_second(&softnet);
     let subject = Guest::new(guest);
-    subject.send(softnet.pid(), 1514);
+    subject.send(softnet.pid(), 1514, Ids::Counting);
     subject.receive(softnet.pid(), 1514);
     let busy_memory = kib(&softnet, "VmRSS");
     softnet.stop();

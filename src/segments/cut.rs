@@ -82,6 +82,12 @@ impl Cut {
         Some(length)
     }
 
+    /// Whether all has been cut.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.at >= self.length
+    }
+
     /// The headers of one segment, made of those of the whole.
     fn mend(&self, headers: &mut [u8], body: &[u8]) {
         let total = (headers.len() + body.len() - ETHERNET) as u16;

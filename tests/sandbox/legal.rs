@@ -5,10 +5,12 @@ use std::os::unix::net::UnixDatagram;
 use std::panic;
 
 use nix::sys::signal::Signal;
+use softnet::host::tap::port::Port;
 use softnet::lifeline::Lifeline;
 use softnet::sys::batch::Batch;
 use softnet::sys::clock;
 use softnet::sys::datagram::{DatagramIo, Sent};
+use softnet::sys::tun::Left;
 
 use super::child::{call, inside, inside_with};
 
@@ -73,6 +75,24 @@ fn frames_both_ways_and_the_guests_end() {
         assert_eq!(io.send(ours.as_fd(), &batch).unwrap(), Sent::PeerGone);
     })
     .assert_exited(0);
+}
+
+/// A pair of sockets stands for the TAP device: the calls are the same.
+#[test]
+fn frames_of_a_tap_device_with_offload_and_without() {
+    for ports in [|end: OwnedFd| Port::with_offload(end, Left::Tcp), Port::plain] {
+        let prepare = || {
+            let (ours, kernel) = UnixDatagram::pair().unwrap();
+            (ports(ours.into()), kernel, Batch::new(1, 1514))
+        };
+        inside_with(prepare, |(mut port, kernel, mut batch)| {
+            assert_eq!(nix::unistd::write(&kernel, &[0; 70]), Ok(70));
+            port.receive(&mut batch).unwrap();
+            assert_eq!(port.send(&batch, |_| true), Ok(1));
+            assert_eq!(nix::unistd::read(&kernel, &mut [0; 100]), Ok(70));
+        })
+        .assert_exited(0);
+    }
 }
 
 #[test]

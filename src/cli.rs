@@ -250,6 +250,12 @@ mod tests {
     }
 
     #[test]
+    fn offload_is_there_unless_it_is_refused() {
+        assert!(!parse(&[]).unwrap().no_offload);
+        assert!(parse(&["--no-offload"]).unwrap().no_offload);
+    }
+
+    #[test]
     fn lists_may_be_empty_and_may_be_repeated() {
         for empty in [&["--allow="][..], &["--allow", ""]] {
             assert_eq!(parse(empty).unwrap().allow, [EntryList::default()]);

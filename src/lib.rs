@@ -15,6 +15,7 @@
 //! | module | may | must not |
 //! | --- | --- | --- |
 //! | [`engine`] | smoltcp's wire types, ipnet, a prefix trie | clocks, descriptors, threads, environment, logging, `unsafe` |
+//! | [`segments`] | bytes of frames | the same, and decide what passes |
 //! | [`relay`], [`lifeline`] | engine, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |

@@ -292,6 +292,7 @@ impl<'f> Open<'f> {
     fn continued_by(&self, datagram: Datagram<'f>) -> Option<Ids> {
         let (first, payload) = (self.first, datagram.payload());
         let same = |from, to| first.frame[from..to] == datagram.frame[from..to];
+        // As long headers: what is compared below is there.
         let fits = payload <= first.payload() && self.bytes + payload <= MAX_RUN && first.headers == datagram.headers;
         // MACs, type, version, type of service; DF and the fragment offset, TTL, protocol. The flow is the same.
         if !fits || !same(0, at::TOTAL_LENGTH) || !same(at::FRAGMENT, at::IP_CHECKSUM) {

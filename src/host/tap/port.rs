@@ -16,11 +16,14 @@ use nix::unistd::{read, write};
 use crate::segments::VnetHeader;
 use crate::segments::cut::{self, Cut};
 use crate::segments::join::{Joiner, MAX_MEMBERS, UdpRuns, Write};
-use crate::sys::batch::{Batch, FRAMES};
+use crate::sys::batch::{Batch, FRAMES, ZEROES};
 use crate::sys::tun::Left;
 
 /// IPv4's longest datagram in an Ethernet frame.
 const MAX_LARGE: usize = 14 + 65_535;
+
+/// A frame that goes alone has a header that says nothing.
+const _: () = assert!(ZEROES == VnetHeader::LEN);
 
 /// The open end of a TAP device.
 #[derive(Debug)]
@@ -124,28 +127,25 @@ impl Port {
             }
             Some(offload) => {
                 offload.joiner.join(batch.frames());
-                let none = VnetHeader::default().to_bytes();
                 let mut parts = [IoSlice::new(&[]); 1 + MAX_MEMBERS];
                 for planned in offload.joiner.writes() {
-                    let (mut frames, mut used) = (0, 1);
                     match planned {
+                        // In one piece: a vector of two costs some 150 ns more.
                         Write::Frame(number) => {
-                            parts[0] = IoSlice::new(&none);
-                            parts[1] = IoSlice::new(batch.frame(number).unwrap_or_default());
-                            (frames, used) = (1, 2);
+                            let frame = batch.frame_behind_zeroes(number).unwrap_or_default();
+                            count(1, retry_interrupted(|| write(&self.device, frame)))?;
                         }
                         Write::Run(run) => {
                             parts[0] = IoSlice::new(run.head);
-                            let from = run.payload_from;
+                            let (from, mut used) = (run.payload_from, 1);
                             for (part, number) in parts[1..].iter_mut().zip(run) {
-                                *part = IoSlice::new(
-                                    batch.frame(number).unwrap_or_default().get(from..).unwrap_or_default(),
-                                );
-                                (frames, used) = (frames + 1, used + 1);
+                                let frame = batch.frame(number).unwrap_or_default();
+                                *part = IoSlice::new(frame.get(from..).unwrap_or_default());
+                                used += 1;
                             }
+                            count(used - 1, retry_interrupted(|| writev(&self.device, &parts[..used])))?;
                         }
                     }
-                    count(frames, retry_interrupted(|| writev(&self.device, &parts[..used])))?;
                 }
             }
         }

@@ -67,9 +67,8 @@ macro_rules! allowed {
 pub const ALLOWED: &[Allowed] = allowed! {
     recvmmsg, SYS_recvmmsg, ReceiveFrames, "frames from the guest";
     sendmmsg, SYS_sendmmsg, SendFrames, "frames to the guest";
-    readv, SYS_readv, Any, "frames from the TAP device, a run or one a call";
     writev, SYS_writev, Any, "runs of frames to the TAP device, one a call; the C library's last words about a damaged heap or stack";
-    read, SYS_read, Any, "frames from the TAP device with `--no-offload`, one a call";
+    read, SYS_read, Any, "frames from the TAP device, a run or one a call";
     write, SYS_write, Any, "frames to the TAP device that go alone; messages to standard error";
     #[cfg(target_arch = "x86_64")]
     poll, SYS_poll, Any, "the relay's wait (x86-64)";

@@ -2,15 +2,15 @@
 //!
 //! # Theory of operation
 //! Without offload a read and a write are one frame. With it, each has a header before it (`segments`): to the kernel, what
-//! continues one another goes in one write; from the kernel comes one frame, which is read to where it stays, or a large one,
-//! which is read into memory of its own and cut into the batch. What of that finds no room waits here for the next call, and
+//! continues one another goes in one write; from the kernel comes one frame, or a large one,
+//! which is cut into the batch. What of that finds no room waits here for the next call, and
 //! [`Port::holds_frames`] says so.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::uio::{readv, writev};
+use nix::sys::uio::writev;
 use nix::unistd::{read, write};
 
 use crate::segments::VnetHeader;
@@ -36,8 +36,9 @@ pub struct Port {
 #[derive(Debug)]
 struct Offload {
     joiner: Joiner,
-    /// The large frame that is being cut, one byte longer than any.
-    large: Box<[u8]>,
+    /// What was read: the header and one frame, with room for one byte more than any has.
+    read: Box<[u8]>,
+    /// Of the frame that is being cut.
     length: usize,
     cut: Option<Cut>,
     unusable: u64,
@@ -59,7 +60,7 @@ impl Port {
         };
         let offload = Offload {
             joiner: Joiner::new(FRAMES, udp),
-            large: vec![0; MAX_LARGE + 1].into(),
+            read: vec![0; VnetHeader::LEN + MAX_LARGE + 1].into(),
             length: 0,
             cut: None,
             unusable: 0,
@@ -159,32 +160,32 @@ impl Offload {
     fn receive(&mut self, device: &OwnedFd, batch: &mut Batch) -> nix::Result<Option<usize>> {
         let Some(slot) = batch.free_slots().next() else { return Ok(None) };
         if let Some(cut) = &mut self.cut {
-            let length = cut.next(&self.large[..self.length], slot);
+            let length = cut.next(&self.read[VnetHeader::LEN..][..self.length], slot);
             if length.is_none() || cut.is_over() {
                 self.cut = None;
             }
             return Ok(length);
         }
 
-        // A frame that fits into the slot is read to there; of a large one, the slot gets as much as it takes.
-        let mut header = [0; VnetHeader::LEN];
-        let (_, rest) = self.large.split_at_mut(slot.len());
-        let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(slot), IoSliceMut::new(rest)];
-        let Some(length) = readv(device, &mut parts)?.checked_sub(VnetHeader::LEN) else {
+        // All are read to one place, in one piece, which stays in the cache: a vector that has the slot in it costs more than
+        // to copy a frame of the usual size.
+        let read = read(device, &mut self.read)?;
+        let Some((header, frame)) = self.read[..read].split_first_chunk_mut() else {
             self.unusable += 1;
             return Ok(None);
         };
-        let header = VnetHeader::from_bytes(header);
-        let in_slot = length.min(slot.len());
+        let header = VnetHeader::from_bytes(*header);
         if header.gso_type == VnetHeader::GSO_NONE {
-            let whole = length > in_slot || cut::complete(header, &mut slot[..in_slot]);
+            // One that is too long for the link stays so: the engine is to see that.
+            let length = frame.len().min(slot.len());
+            let whole = frame.len() > length || cut::complete(header, frame);
             self.unusable += u64::from(!whole);
-            return Ok(whole.then_some(in_slot));
+            slot[..length].copy_from_slice(&frame[..length]);
+            return Ok(whole.then_some(length));
         }
-        self.large[..in_slot].copy_from_slice(&slot[..in_slot]);
-        self.length = length;
         let max_frame = slot.len() - 1;
-        self.cut = (length <= MAX_LARGE).then(|| Cut::new(header, &self.large[..length], max_frame)).flatten();
+        self.length = frame.len();
+        self.cut = (self.length <= MAX_LARGE).then(|| Cut::new(header, frame, max_frame)).flatten();
         self.unusable += u64::from(self.cut.is_none());
         Ok(None)
     }

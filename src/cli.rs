@@ -107,6 +107,10 @@ pub struct Serve {
     #[arg(long, value_name = "CIDR", hide = cfg!(not(target_os = "linux")), value_parser = parse_subnet)]
     pub subnet: Option<Ipv4Net>,
 
+    /// Write and read each frame alone, instead of runs of TCP and UDP segments as one (Linux)
+    #[arg(long, hide = cfg!(not(target_os = "linux")))]
+    pub no_offload: bool,
+
     /// Not built yet: refused by name, so that nobody believes it works.
     #[arg(long, hide = true, value_name = "LIST", value_parser = not_yet)]
     pub expose: Option<Never>,
@@ -276,6 +280,12 @@ mod tests {
         assert_eq!(serve.vm_net_type, NetTypeName::Host);
         assert_eq!(serve.bootpd_lease_time, 600);
         assert_eq!(serve.allow[0].0.len(), 2);
+    }
+
+    #[test]
+    fn offload_is_there_unless_it_is_refused() {
+        assert!(!parse(&[]).unwrap().no_offload);
+        assert!(parse(&["--no-offload"]).unwrap().no_offload);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! | --- | --- | --- |
 //! | [`engine`] | smoltcp's wire types, ipnet, a prefix trie, a hash | clocks, descriptors, threads, environment, logging, `unsafe` |
 //! | [`control`] | the engine's policy | what the engine must not |
+//! | [`segments`] | bytes of frames | the same, and decide what passes |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
@@ -36,6 +37,7 @@ pub mod logging;
 pub mod privilege;
 pub mod relay;
 pub mod sandbox;
+pub mod segments;
 pub mod setup;
 #[cfg(target_os = "linux")]
 pub mod subcommand;

@@ -21,14 +21,12 @@ use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::sandbox::Confined;
-use crate::sys::batch::Batch;
+use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::clock;
 use crate::sys::datagram::{DatagramIo, Sent};
 
-/// Frames a system call: enough to make the call's own cost small, few enough to stay in the cache.
-const BATCH: usize = 64;
 /// Batches from one side before the other side and the signals have their turn.
-const BATCHES_A_TURN: usize = 4;
+const BATCHES_A_TURN: usize = 2;
 
 /// Why the relay cannot go on.
 #[derive(Debug, Error)]
@@ -85,8 +83,8 @@ impl Relay {
             engine,
             lifeline,
             channel: None,
-            io: DatagramIo::new(BATCH),
-            batch: Batch::new(BATCH, max_frame),
+            io: DatagramIo::new(FRAMES),
+            batch: Batch::new(FRAMES, max_frame),
             losses: Losses::default(),
         }
     }
@@ -157,8 +155,10 @@ impl Relay {
         if let Some(channel) = channel {
             fds[4] = channel;
         }
+        // What is at hand waits for nobody.
+        let held = self.host.holds_frames();
         let channel_has_work = self.channel.as_ref().is_some_and(Channel::has_work);
-        let deadline = if channel_has_work { now } else { deadline };
+        let deadline = if held || channel_has_work { now } else { deadline };
         match poll(&mut fds, timeout_until(deadline, now)) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Ready::default()),
@@ -169,7 +169,8 @@ impl Relay {
         if maker.is_some() && maker_ended {
             self.lifeline.maker_ended(now);
         }
-        Ok(Ready { guest, host, signal, channel: channel_has_work || (channel_waits && channel) })
+        let channel = channel_has_work || (channel_waits && channel);
+        Ok(Ready { guest, host: host || held, signal, channel })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {
@@ -236,8 +237,16 @@ impl Relay {
         }
         let Losses { to_guest, to_host } = self.losses;
         log::info!("lost: {to_guest} frames to a slow guest, {to_host} to a busy host");
+        match self.host.unusable() {
+            0 => {}
+            unusable => {
+                log::warn!("{unusable} frames of the host's were not what their headers said, and went nowhere")
+            }
+        }
     }
 }
 
+#[cfg(test)]
+mod held;
 #[cfg(test)]
 mod tests;

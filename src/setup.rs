@@ -27,7 +27,7 @@ use thiserror::Error;
 
 use crate::cli::Serve;
 use crate::engine::{Config, Engine, EntryError, Isolation, PolicyEntries, colons};
-use crate::host::{self, Host, Interrupted, LinkRequest, OpenError};
+use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
@@ -244,6 +244,7 @@ fn open_host(
         lease_seconds: serve.bootpd_lease_time,
         bridge: serve.bridge.clone(),
         subnet: serve.subnet,
+        offload: if serve.no_offload { Offload::Off } else { Offload::Wanted },
     };
     let mut end = None;
     let mut wait = |duration: Duration| {

@@ -52,17 +52,19 @@ fn the_bridge_is_as_it_should_be() {
 }
 
 #[test]
-fn a_guests_port_has_no_ipv6_and_no_offload_header_and_does_not_outlive_it() {
+fn a_guests_port_has_no_ipv6_and_an_offload_header_unless_told_otherwise_and_does_not_outlive_it() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, _guest) = bed.guest(MAC, "");
-        assert_eq!(tools::run("ip -6 addr show dev softnet-0"), "", "no IPv6 on the port");
-        let details = tools::run("ip -o -d link show dev softnet-0");
-        for part in ["type tap", "pi off", "vnet_hdr off", "persist off"] {
-            assert!(details.contains(part), "{part}: {details}");
+        for (options, header) in [("", "vnet_hdr on"), ("--no-offload", "vnet_hdr off")] {
+            let (softnet, _guest) = bed.guest(MAC, options);
+            assert_eq!(tools::run("ip -6 addr show dev softnet-0"), "", "no IPv6 on the port");
+            let details = tools::run("ip -o -d link show dev softnet-0");
+            for part in ["type tap", "pi off", header, "persist off"] {
+                assert!(details.contains(part), "{part}: {details}");
+            }
+            softnet.stop();
+            assert!(!tools::run("ip -o link show").contains("softnet-0"), "it goes with its softnet");
         }
-        softnet.stop();
-        assert!(!tools::run("ip -o link show").contains("softnet-0"), "it goes with its softnet");
     });
 }
 

@@ -95,17 +95,20 @@ const IMPURE: &[&str] = &[
     "thread_local!",
 ];
 
+/// What is made of bytes and numbers alone.
+const PURE: [&str; 3] = ["engine", "control", "segments"];
+
 #[test]
-fn the_engine_and_the_control_session_are_pure() {
+fn the_engine_the_control_session_and_the_segments_are_pure() {
     assert!(sources("engine").len() > 10, "the engine is where this test looks");
-    for place in ["engine", "control"] {
+    for place in PURE {
         assert_eq!(offences(place, IMPURE), [""; 0]);
     }
 }
 
 #[test]
-fn every_file_of_the_engine_and_the_control_session_forbids_unsafe_code() {
-    for place in ["engine", "control"] {
+fn every_pure_file_forbids_unsafe_code() {
+    for place in PURE {
         for (path, text) in sources(place) {
             assert!(text.lines().any(|line| line == "#![forbid(unsafe_code)]"), "{}", path.display());
         }
@@ -144,6 +147,13 @@ fn the_control_session_knows_the_policy_and_no_other_part_of_softnet() {
     let of_the_engine = ["Direction", "Verdict", "DropReason", "Counters", "Lease", "Instant", "smoltcp", "ipnet"];
     let panics = ["unwrap()", "expect(", "panic!", "unreachable!", "assert!(", "assert_eq!("];
     assert_eq!(offences("control", &[&others[..], &of_the_engine, &panics].concat()), [""; 0]);
+}
+
+#[test]
+fn the_segments_know_no_other_part_of_softnet_and_do_not_panic_on_purpose() {
+    let others = ["crate::engine", "crate::host", "crate::sys", "crate::relay", "crate::cli", "crate::setup"];
+    assert_eq!(offences("segments", &others), [""; 0]);
+    assert_eq!(offences("segments", &["unwrap()", "expect(", "panic!", "unreachable!", "assert!("]), [""; 0]);
 }
 
 #[test]

@@ -21,6 +21,9 @@ mod forbidden;
 mod legal;
 #[path = "sandbox/messages.rs"]
 mod messages;
+#[path = "segments/model.rs"]
+#[allow(dead_code)]
+mod model;
 #[path = "sandbox/running.rs"]
 mod running;
 

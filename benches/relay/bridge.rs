@@ -10,15 +10,13 @@ use softnet_testbed::sys;
 
 /// The argument that makes this bench's executable a bridge.
 pub(crate) const ARGUMENT: &str = "--filterless-bridge";
-/// Its port.
-pub(crate) const PORT: &str = "filterless";
 
-/// Carries frames between standard input and a TAP device until it is killed.
-pub(crate) fn run() {
+/// Carries frames between standard input and a TAP device, `port`, until it is killed.
+pub(crate) fn run(port: &str) {
     // SAFETY: standard input is the frame socket, and nothing else here uses it.
     let socket = UnixDatagram::from(unsafe { OwnedFd::from_raw_fd(0) });
     socket.set_nonblocking(true).expect("a socket can be non-blocking");
-    let mut tap: File = sys::tap(PORT);
+    let mut tap: File = sys::tap(port);
     eprintln!("ready");
     let mut buffer = [0; 2048];
     loop {

@@ -12,10 +12,12 @@ use softnet_testbed::tools;
 use softnet_testbed::wire::{self, IPV4, Mac};
 
 /// Frames a measurement, either way.
-const FRAMES: u32 = 200_000;
+const FRAMES: u32 = 100_000;
 const PORT: u16 = 9;
 /// Ethernet, IPv4 and UDP headers.
 const HEADERS: usize = 14 + 20 + 8;
+/// Where the identification is.
+const ID: usize = 14 + 4;
 /// Where the filterless bridge's guest is: an address that DHCP has not given away.
 const BESIDE: u8 = 253;
 
@@ -29,6 +31,15 @@ impl Cost {
     pub(crate) fn nanos_a_frame(&self) -> f64 {
         self.cpu.as_nanos() as f64 / f64::from(self.frames.max(1))
     }
+}
+
+/// The identifications of a guest's datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// They count up, as those of a connected socket of Linux do.
+    Counting,
+    /// They do not: no two datagrams can be told to the kernel as one.
+    Odd,
 }
 
 /// The guest on both: the one with a lease behind softnet, and its double behind the filterless bridge.
@@ -59,13 +70,13 @@ impl Guest {
     }
 
     /// The guest sends, through softnet.
-    pub(crate) fn send(&self, pid: u32, length: usize) -> Cost {
-        self.flood_host(pid, &self.socket, self.mac, self.address, length)
+    pub(crate) fn send(&self, pid: u32, length: usize, ids: Ids) -> Cost {
+        self.flood_host(pid, (&self.socket, self.mac, self.address), length, ids)
     }
 
     /// Its double sends, through the filterless bridge.
-    pub(crate) fn send_to_host(&self, pid: u32, socket: &UnixDatagram, length: usize) -> Cost {
-        self.flood_host(pid, socket, Mac::guest(2), self.beside(), length)
+    pub(crate) fn send_to_host(&self, pid: u32, socket: &UnixDatagram, length: usize, ids: Ids) -> Cost {
+        self.flood_host(pid, (socket, Mac::guest(2), self.beside()), length, ids)
     }
 
     /// The guest receives, through softnet.
@@ -83,12 +94,17 @@ impl Guest {
         Ipv4Addr::new(a, b, c, BESIDE)
     }
 
-    fn flood_host(&self, pid: u32, socket: &UnixDatagram, mac: Mac, address: Ipv4Addr, length: usize) -> Cost {
+    fn flood_host(&self, pid: u32, from: (&UnixDatagram, Mac, Ipv4Addr), length: usize, ids: Ids) -> Cost {
+        let (socket, mac, address) = from;
         let payload = vec![0x55; length - HEADERS];
         let datagram = wire::udp((address, PORT), (self.gateway, PORT), &payload);
-        let frame = wire::ethernet(self.gateway_mac, mac, IPV4, &datagram);
+        let mut frame = wire::ethernet(self.gateway_mac, mac, IPV4, &datagram);
         let before = on_cpu(pid);
-        for _ in 0..FRAMES {
+        for id in 0..FRAMES {
+            if ids == Ids::Counting {
+                frame[ID..ID + 2].copy_from_slice(&(id as u16).to_be_bytes());
+                wire::fill_header_checksum(&mut frame);
+            }
             // Blocks while the socket is full, so that no frame is lost before it is carried.
             socket.send(&frame).expect("the relay reads");
         }
@@ -124,7 +140,7 @@ impl Guest {
 }
 
 /// The time that process `pid` has spent on a processor (proc_pid_schedstat(5), first field).
-fn on_cpu(pid: u32) -> Duration {
+pub(crate) fn on_cpu(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("the relay runs, and the kernel counts");
     Duration::from_nanos(text.split_whitespace().next().and_then(|word| word.parse().ok()).expect("nanoseconds"))
 }

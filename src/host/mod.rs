@@ -37,6 +37,17 @@ pub struct LinkRequest {
     pub bridge: Option<String>,
     /// Linux: the subnet of softnet's own bridge, should it have to be made.
     pub subnet: Option<Ipv4Net>,
+    /// Linux: whether runs of frames are joined and cut here.
+    pub offload: Offload,
+}
+
+/// Whether the kernel is given, and gives, runs of frames as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// Where it can.
+    Wanted,
+    /// Each frame goes alone.
+    Off,
 }
 
 /// The setup was asked to end: a signal came, or the guest is gone.
@@ -106,6 +117,17 @@ pub trait Host {
     /// # Errors
     /// The link is lost for good. That nothing waits is no error.
     fn receive(&mut self, batch: &mut Batch) -> io::Result<()>;
+
+    /// Whether frames wait that the descriptor does not tell of: [`Host::receive`] took more from the system at once than
+    /// the batch had room for.
+    fn holds_frames(&self) -> bool {
+        false
+    }
+
+    /// How many frames the system gave that could not be made frames for the guest.
+    fn unusable(&self) -> u64 {
+        0
+    }
 
     /// Hands the frames of `batch` to the host; never blocks. Returns how many the host took; the others are lost, as on
     /// a congested wire, and the caller counts them.

@@ -7,7 +7,7 @@ use super::*;
 use crate::engine::{Config, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
 
 const GUEST: [u8; 6] = [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee];
-const GATEWAY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
+pub(super) const GATEWAY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 
 /// A host that is the far end of a socket pair.
 struct FakeHost {
@@ -42,13 +42,17 @@ impl Host for FakeHost {
 }
 
 /// A relay in a thread of its own, its two sides in our hands.
-struct Bench {
-    guest: UnixDatagram,
-    host: UnixDatagram,
+pub(super) struct Bench {
+    pub(super) guest: UnixDatagram,
+    pub(super) host: UnixDatagram,
     relay: JoinHandle<Result<End, RelayError>>,
 }
 
 fn bench() -> Bench {
+    bench_with(|network, link| Box::new(FakeHost { network, link, io: DatagramIo::new(FRAMES) }))
+}
+
+pub(super) fn bench_with(open: impl FnOnce(Network, UnixDatagram) -> Box<dyn Host> + Send + 'static) -> Bench {
     let (guest, guest_side) = UnixDatagram::pair().unwrap();
     let (host, host_side) = UnixDatagram::pair().unwrap();
     for socket in [&guest, &host] {
@@ -71,14 +75,13 @@ fn bench() -> Bench {
             policy: PolicyEntries::default(),
             flow_keys: [1, 2],
         });
-        let host = FakeHost { network, link: host_side, io: DatagramIo::new(BATCH) };
-        Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Confined::assumed())
+        Relay::new(guest_side, open(network, host_side), engine, lifeline).run(&Confined::assumed())
     });
     Bench { guest, host, relay }
 }
 
 /// An ARP request (RFC 826) from `mac`, whose address is `sender`, for 192.168.64.1.
-fn arp_request(mac: [u8; 6], sender: [u8; 4]) -> Vec<u8> {
+pub(super) fn arp_request(mac: [u8; 6], sender: [u8; 4]) -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend(mac);
     frame.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]);
@@ -93,7 +96,7 @@ fn probe(mac: [u8; 6]) -> Vec<u8> {
     arp_request(mac, [0; 4])
 }
 
-fn receive(socket: &UnixDatagram) -> Vec<u8> {
+pub(super) fn receive(socket: &UnixDatagram) -> Vec<u8> {
     let mut buffer = [0; 2048];
     let length = socket.recv(&mut buffer).expect("a frame in time");
     buffer[..length].to_vec()

@@ -72,8 +72,9 @@ macro_rules! allowed {
 pub const ALLOWED: &[Allowed] = allowed! {
     recvmmsg, SYS_recvmmsg, ReceiveFrames, "frames from the guest";
     sendmmsg, SYS_sendmmsg, SendFrames, "frames to the guest";
-    read, SYS_read, Any, "frames from the TAP device, one a call";
-    write, SYS_write, Any, "frames to the TAP device, one a call; messages to standard error";
+    writev, SYS_writev, Any, "runs of frames to the TAP device, one a call; the C library's last words about a damaged heap or stack";
+    read, SYS_read, Any, "frames from the TAP device, a run or one a call";
+    write, SYS_write, Any, "frames to the TAP device that go alone; messages to standard error";
     #[cfg(target_arch = "x86_64")]
     poll, SYS_poll, Any, "the relay's wait (x86-64)";
     #[cfg(not(target_arch = "x86_64"))]
@@ -93,7 +94,6 @@ pub const ALLOWED: &[Allowed] = allowed! {
     flock, SYS_flock, Unlock, "the end: the guest's MAC is free for its next softnet";
     sigaltstack, SYS_sigaltstack, Any, "the end: the standard library gives up its signal stack";
     exit_group, SYS_exit_group, Any, "the end";
-    writev, SYS_writev, Any, "the C library's last words about a damaged heap or stack";
     rt_sigprocmask, SYS_rt_sigprocmask, Any, "abort(3)";
     rt_sigaction, SYS_rt_sigaction, Faults, "abort(3); the standard library's handler of faults steps aside";
     #[cfg(target_env = "gnu")]

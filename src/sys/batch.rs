@@ -1,5 +1,13 @@
 //! A batch of frames in memory that is allocated once and used for the whole life of the relay.
 
+/// Frames in a batch of the relay's: enough to make the cost of a system call small, and for two runs of TCP segments of 64
+/// KiB each; few enough to stay in the cache.
+pub const FRAMES: usize = 128;
+
+/// Zeroes before each slot: a frame can go to a system that wants a header of that length before it, which says nothing,
+/// in one piece.
+pub const ZEROES: usize = 10;
+
 /// A fixed number of slots of fixed size, of which the first `len` hold a frame, some of them withdrawn by
 /// [`Batch::retain`].
 ///
@@ -22,7 +30,7 @@ impl Batch {
     pub fn new(capacity: usize, max_frame: usize) -> Self {
         let slot_len = max_frame + 1;
         Batch {
-            storage: vec![0; capacity * slot_len].into_boxed_slice(),
+            storage: vec![0; capacity * (ZEROES + slot_len)].into_boxed_slice(),
             slot_len,
             capacity,
             lengths: Vec::with_capacity(capacity),
@@ -62,7 +70,8 @@ impl Batch {
 
     /// The free slots, whole, in the order in which [`Batch::commit`] takes them.
     pub fn free_slots(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
-        self.storage.chunks_exact_mut(self.slot_len).skip(self.lengths.len())
+        let places = self.storage.chunks_exact_mut(ZEROES + self.slot_len).skip(self.lengths.len());
+        places.map(|place| &mut place[ZEROES..])
     }
 
     /// Says that the next free slot now holds a frame of `length` bytes. Nothing happens when no slot is free.
@@ -75,19 +84,31 @@ impl Batch {
 
     /// Keeps the frames for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
-        let (storage, slot_len, lengths) = (&self.storage, self.slot_len, &self.lengths);
-        self.kept.retain(|&index| {
-            let start = index * slot_len;
-            keep(&storage[start..start + lengths[index]])
-        });
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.retain(|&index| keep(&self.place(index)[ZEROES..]));
+        self.kept = kept;
     }
 
     /// The kept frames, in the order in which they came.
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.kept.iter().map(|&index| {
-            let start = index * self.slot_len;
-            &self.storage[start..start + self.lengths[index]]
-        })
+        self.kept.iter().map(|&index| &self.place(index)[ZEROES..])
+    }
+
+    /// The kept frame of that number, the first being 0.
+    #[must_use]
+    pub fn frame(&self, number: usize) -> Option<&[u8]> {
+        self.frame_behind_zeroes(number).map(|place| &place[ZEROES..])
+    }
+
+    /// The same with the [`ZEROES`] before it.
+    #[must_use]
+    pub fn frame_behind_zeroes(&self, number: usize) -> Option<&[u8]> {
+        self.kept.get(number).map(|&index| self.place(index))
+    }
+
+    fn place(&self, index: usize) -> &[u8] {
+        let start = index * (ZEROES + self.slot_len);
+        &self.storage[start..start + ZEROES + self.lengths[index]]
     }
 }
 
@@ -108,6 +129,8 @@ mod tests {
         }
         batch.retain(|frame| frame != b"two");
         assert_eq!(batch.frames().collect::<Vec<_>>(), [&b"one"[..], b"three"]);
+        assert_eq!(batch.frame_behind_zeroes(1), Some(&b"\0\0\0\0\0\0\0\0\0\0three"[..]));
+        assert_eq!((batch.frame(1), batch.frame(2)), (Some(&b"three"[..]), None));
         assert_eq!((batch.len(), batch.room()), (2, 1));
         push(&mut batch, b"four");
         assert_eq!(batch.frames().last(), Some(&b"four"[..]));

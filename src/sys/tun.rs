@@ -1,4 +1,4 @@
-//! Making a TAP device (Documentation/networking/tuntap.rst of the kernel).
+//! Making a TAP device (Documentation/networking/tuntap.rst of the kernel), with what it may leave to us.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -6,7 +6,20 @@ use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use nix::errno::Errno;
 use nix::request_code_write;
+
+/// The kernel may leave checksums to us (TUN_F_CSUM of linux/if_tun.h), and give us TCP over IPv4 uncut, also where it
+/// says that congestion was met (TUN_F_TSO4, TUN_F_TSO_ECN).
+const TCP: libc::c_int = 0x01 | 0x02 | 0x08;
+/// And UDP: TUN_F_USO4 and TUN_F_USO6, which the kernel takes together or not at all.
+const UDP: libc::c_int = 0x20 | 0x40;
+
+nix::ioctl_write_int_bad!(
+    /// TUNSETOFFLOAD.
+    tunsetoffload,
+    request_code_write!(b'T', 208, mem::size_of::<libc::c_uint>())
+);
 
 nix::ioctl_readwrite_bad!(
     /// TUNSETIFF: the request is encoded as a write of an `int`, but takes and gives back an `ifreq`.
@@ -15,14 +28,32 @@ nix::ioctl_readwrite_bad!(
     libc::ifreq
 );
 
+/// What comes before each frame that is read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// Nothing.
+    None,
+    /// A `struct virtio_net_hdr` of ten bytes.
+    Vnet,
+}
+
+/// What the kernel leaves to the reader of a device with a [`Header::Vnet`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Checksums, and cutting TCP.
+    Tcp,
+    /// UDP as well (Linux 6.2, which also takes UDP uncut).
+    TcpAndUdp,
+}
+
 /// Makes a TAP device that lives as long as the returned descriptor, and says what the kernel named it.
 ///
 /// `pattern` is the name, at most 15 bytes; a `%d` in it is numbered by the kernel. The descriptor does not block and is
-/// not inherited; each read and write is one Ethernet frame without any header before it.
+/// not inherited; each read and write is one Ethernet frame, with `header` before it.
 ///
 /// # Errors
 /// What the kernel said: ENOENT or ENODEV without the `tun` module, EPERM without CAP_NET_ADMIN, EINVAL for a bad name.
-pub fn create_tap(pattern: &str) -> io::Result<(OwnedFd, String)> {
+pub fn create_tap(pattern: &str, header: Header) -> io::Result<(OwnedFd, String)> {
     if pattern.len() >= libc::IFNAMSIZ || pattern.contains('\0') {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
@@ -33,7 +64,11 @@ pub fn create_tap(pattern: &str) -> io::Result<(OwnedFd, String)> {
     for (to, from) in request.ifr_name.iter_mut().zip(pattern.bytes()) {
         *to = from.cast_signed() as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    let vnet = match header {
+        Header::None => 0,
+        Header::Vnet => libc::IFF_VNET_HDR,
+    };
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | vnet) as libc::c_short;
 
     // SAFETY: the descriptor is open and `request` is a valid `ifreq` that lives through the call.
     unsafe { tunsetiff(device.as_raw_fd(), &raw mut request) }?;
@@ -41,4 +76,20 @@ pub fn create_tap(pattern: &str) -> io::Result<(OwnedFd, String)> {
     let name = request.ifr_name.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
     let name = String::from_utf8(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     Ok((device.into(), name))
+}
+
+/// Has the kernel leave to us as much as it can of a device that was made with [`Header::Vnet`].
+///
+/// # Errors
+/// What the kernel said to the least that can be asked for: EINVAL where it does not know it.
+pub fn leave_to_us(device: &OwnedFd) -> io::Result<Left> {
+    let ask = |what| {
+        // SAFETY: the descriptor is open, and the call takes a number.
+        unsafe { tunsetoffload(device.as_raw_fd(), what) }
+    };
+    match ask(TCP | UDP) {
+        Ok(_) => Ok(Left::TcpAndUdp),
+        Err(Errno::EINVAL) => Ok(ask(TCP).map(|_| Left::Tcp)?),
+        Err(errno) => Err(errno.into()),
+    }
 }

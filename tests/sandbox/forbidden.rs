@@ -67,6 +67,7 @@ killed! {
     copy_a_descriptor: SYS_dup(0);
     copy_a_descriptor_by_fcntl: SYS_fcntl(0, libc::F_DUPFD.into(), 0);
     set_flags: SYS_fcntl(0, libc::F_SETFL.into(), 0);
+    read_to_several_places: SYS_readv(0, 0, 0);
     pipe: SYS_pipe2(0, 0);
     epoll: SYS_epoll_create1(0);
     event: SYS_eventfd2(0, 0);

@@ -5,12 +5,15 @@ use std::os::unix::net::UnixDatagram;
 use std::panic;
 
 use nix::sys::signal::Signal;
+use softnet::host::tap::port::Port;
 use softnet::lifeline::Lifeline;
 use softnet::sys::batch::Batch;
 use softnet::sys::clock;
 use softnet::sys::datagram::{DatagramIo, Sent};
+use softnet::sys::tun::Left;
 
 use super::child::{call, inside, inside_with};
+use super::model::{Packet, TCP, cut};
 
 #[test]
 fn nothing_at_all() {
@@ -73,6 +76,44 @@ fn frames_both_ways_and_the_guests_end() {
         assert_eq!(io.send(ours.as_fd(), &batch).unwrap(), Sent::PeerGone);
     })
     .assert_exited(0);
+}
+
+/// A pair of sockets stands for the TAP device: the calls are the same.
+#[test]
+fn frames_of_a_tap_device_with_offload_and_without() {
+    let mut packet = Packet::new(TCP, (40_000, 443));
+    packet.payload = vec![7; 2000];
+    let whole = packet.frame();
+    for (ports, writes) in
+        [(with_offload as fn(OwnedFd) -> Port, vec![70, 10 + whole.len()]), (Port::plain, vec![70, 1054, 1054])]
+    {
+        let prepare = || {
+            let (ours, kernel) = UnixDatagram::pair().unwrap();
+            for end in [&ours, &kernel] {
+                end.set_nonblocking(true).unwrap();
+            }
+            (ports(ours.into()), kernel, Batch::new(3, 1514), cut(&whole, 54, 1000))
+        };
+        inside_with(prepare, |(mut port, kernel, mut batch, segments)| {
+            assert_eq!(nix::unistd::write(&kernel, &[0; 70]), Ok(70));
+            port.receive(&mut batch).unwrap();
+            for segment in &segments {
+                batch.free_slots().next().unwrap()[..segment.len()].copy_from_slice(segment);
+                batch.commit(segment.len());
+            }
+            assert_eq!(port.send(&batch, |_| true), Ok(3));
+            let mut buffer = [0; 4096];
+            for length in writes {
+                assert_eq!(nix::unistd::read(&kernel, &mut buffer), Ok(length));
+            }
+            assert!(nix::unistd::read(&kernel, &mut buffer).is_err());
+        })
+        .assert_exited(0);
+    }
+}
+
+fn with_offload(device: OwnedFd) -> Port {
+    Port::with_offload(device, Left::Tcp)
 }
 
 #[test]

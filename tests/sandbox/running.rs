@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::softnet::{self, Caller, Ended, Softnet};
@@ -127,19 +129,28 @@ fn one_that_is_stopped_goes_on_when_it_is_continued() {
 
 /// A filter that answers one call with an error and lets all others pass: a kernel without the call.
 fn without(call: libc::c_long, errno: libc::c_int) -> BpfProgram {
-    let rules = BTreeMap::from([(call, Vec::<SeccompRule>::new())]);
+    refusing(BTreeMap::from([(call, Vec::new())]), errno)
+}
+
+/// The same for an ioctl(2) with this request alone.
+fn without_ioctl(request: u64, errno: libc::c_int) -> BpfProgram {
+    let is_request = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request).expect("a condition");
+    let rule = SeccompRule::new(vec![is_request]).expect("a rule");
+    refusing(BTreeMap::from([(libc::SYS_ioctl, vec![rule])]), errno)
+}
+
+fn refusing(rules: BTreeMap<libc::c_long, Vec<SeccompRule>>, errno: libc::c_int) -> BpfProgram {
     let architecture = TargetArch::try_from(std::env::consts::ARCH).expect("an architecture with filters");
     let error = SeccompAction::Errno(errno.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, error, architecture).expect("a filter");
     filter.try_into().expect("a program")
 }
 
-fn start_without(call: libc::c_long, errno: libc::c_int) -> (Softnet, PortableGuest) {
+fn start_under(program: BpfProgram) -> (Softnet, PortableGuest) {
     let (guest, other) = sys::frame_sockets();
     let mut command = softnet::command(Path::new(SOFTNET), Caller::Root);
     command.args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string()]).stdin(OwnedFd::from(other));
     command.env("RUST_LOG", "debug");
-    let program = without(call, errno);
     // SAFETY: between fork and exec the closure only makes two system calls.
     unsafe {
         command.pre_exec(move || seccompiler::apply_filter(&program).map_err(|_| std::io::ErrorKind::Other.into()))
@@ -151,7 +162,7 @@ fn start_without(call: libc::c_long, errno: libc::c_int) -> (Softnet, PortableGu
 fn a_kernel_without_seccomp_is_told_and_ends_the_start() {
     in_own_network(|| {
         for errno in [libc::ENOSYS, libc::EINVAL] {
-            let (softnet, _guest) = start_without(libc::SYS_seccomp, errno);
+            let (softnet, _guest) = start_under(without(libc::SYS_seccomp, errno));
             let ended = softnet.wait_end(PATIENCE);
             assert_ended(&ended, 1);
             for word in ["sandbox", "seccomp", "CONFIG_SECCOMP_FILTER"] {
@@ -165,10 +176,25 @@ fn a_kernel_without_seccomp_is_told_and_ends_the_start() {
 #[test]
 fn a_kernel_without_landlock_is_told_and_ends_nothing() {
     in_own_network(|| {
-        let (mut softnet, mut guest) = start_without(libc::SYS_landlock_create_ruleset, libc::EOPNOTSUPP);
+        let (mut softnet, mut guest) = start_under(without(libc::SYS_landlock_create_ruleset, libc::EOPNOTSUPP));
         softnet.wait_ready();
         guest.dhcp(PATIENCE).expect("a lease");
         assert!(softnet.said().contains("without Landlock"), "{}", softnet.said());
+        softnet.stop();
+    });
+}
+
+/// TUNSETOFFLOAD.
+#[test]
+fn a_kernel_without_offload_for_tap_devices_is_told_in_one_line_and_ends_nothing() {
+    in_own_network(|| {
+        let (mut softnet, mut guest) = start_under(without_ioctl(0x4004_54d0, libc::EINVAL));
+        softnet.wait_ready();
+        guest.dhcp(PATIENCE).expect("a lease");
+        let said = softnet.said();
+        assert_eq!(said.lines().filter(|line| line.contains("offload")).count(), 1, "{said}");
+        let details = tools::run("ip -o -d link show master softnet0");
+        assert!(details.contains("vnet_hdr off"), "{details}");
         softnet.stop();
     });
 }

@@ -8,10 +8,11 @@ use netlink_packet_route::link::InfoBridgePort;
 
 use super::bridge::Bridge;
 use super::netlink::{Link, Netlink};
+use super::port::Port;
 use super::{Error, random_mac, sysctl};
 use crate::engine::{EthernetAddress, Isolation};
-use crate::host::Wait;
-use crate::sys::tun;
+use crate::host::{Offload, Wait};
+use crate::sys::tun::{self, Header, Left};
 
 /// The kernel numbers it.
 const PATTERN: &str = "softnet-%d";
@@ -21,7 +22,7 @@ const PASSING_TRIES: u32 = 300;
 /// A TAP device.
 #[derive(Debug)]
 pub(super) struct Tap {
-    pub(super) descriptor: OwnedFd,
+    pub(super) port: Port,
     pub(super) name: String,
 }
 
@@ -35,10 +36,10 @@ pub(super) fn attach(
     netlink: &mut Netlink,
     bridge: &Bridge,
     guest: EthernetAddress,
-    isolation: Isolation,
+    (isolation, offload): (Isolation, Offload),
     wait: &mut Wait<'_>,
 ) -> Result<Tap, Error> {
-    let (descriptor, name) = tun::create_tap(PATTERN).map_err(creation_error)?;
+    let (port, name) = create(offload).map_err(creation_error)?;
     let what = || format!("attach {name} to {}", bridge.name);
     let failed = |error| Error::os(what())(error);
     let not_found = || failed(io::Error::from(io::ErrorKind::NotFound));
@@ -59,15 +60,37 @@ pub(super) fn attach(
 
     for _ in 0..PASSING_TRIES {
         let mut link = |index| netlink.link_by_index(index).map_err(failed)?.ok_or_else(not_found);
-        let (port, itself): (Link, Link) = (link(index)?, link(bridge.index)?);
-        if port.forwarding && port.running && itself.running {
-            return Ok(Tap { descriptor, name });
+        let (ours, itself): (Link, Link) = (link(index)?, link(bridge.index)?);
+        if ours.forwarding && ours.running && itself.running {
+            return Ok(Tap { port, name });
         }
         wait(PASSING_PAUSE)?;
     }
     // Only a bridge that is not ours runs a spanning tree; its delay passes, and the guest asks for its address again.
     log::warn!("{} does not pass frames of {name} yet: its spanning tree may hold them back", bridge.name);
-    Ok(Tap { descriptor, name })
+    Ok(Tap { port, name })
+}
+
+/// The device, with offload where it is wanted and the kernel has it.
+fn create(offload: Offload) -> io::Result<(Port, String)> {
+    if offload == Offload::Wanted {
+        match create_with_offload() {
+            Ok((device, name, left)) => return Ok((Port::with_offload(device, left), name)),
+            // Only this says that the kernel does not know what is asked for; anything else would fail again.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                log::warn!("this kernel has no offload for TAP devices: each frame goes alone, as with --no-offload");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let (device, name) = tun::create_tap(PATTERN, Header::None)?;
+    Ok((Port::plain(device), name))
+}
+
+fn create_with_offload() -> io::Result<(OwnedFd, String, Left)> {
+    let (device, name) = tun::create_tap(PATTERN, Header::Vnet)?;
+    let left = tun::leave_to_us(&device)?;
+    Ok((device, name, left))
 }
 
 /// So high that no bridge without a MAC of its own takes it, which is that of the lowest port.

@@ -25,6 +25,7 @@ mod error;
 mod manage;
 mod nat;
 mod netlink;
+pub mod port;
 mod programs;
 mod state;
 mod subnet;
@@ -32,7 +33,7 @@ mod sysctl;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -113,7 +114,8 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
         let bridge = ready_bridge(&mut netlink, &locked, request, wait)?;
         match occupant(&mut netlink, &bridge, request.guest_mac)? {
             None => {
-                let tap = device::attach(&mut netlink, &bridge, request.guest_mac, request.isolation, wait)?;
+                let how = (request.isolation, request.offload);
+                let tap = device::attach(&mut netlink, &bridge, request.guest_mac, how, wait)?;
                 break (bridge, tap);
             }
             Some(Occupant::Guest(port)) if start.elapsed() >= PREDECESSOR_LIMIT => {
@@ -236,38 +238,23 @@ impl Host for TapHost {
     }
 
     fn readiness(&self) -> BorrowedFd<'_> {
-        self.tap.descriptor.as_fd()
+        self.tap.port.as_fd()
     }
 
-    /// A read gives one frame, cut to the slot, which is longer than any frame that the link takes.
     fn receive(&mut self, batch: &mut Batch) -> io::Result<()> {
-        loop {
-            let Some(result) = batch.free_slots().next().map(|slot| nix::unistd::read(&self.tap.descriptor, slot))
-            else {
-                return Ok(());
-            };
-            match result {
-                Ok(length) => batch.commit(length),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Ok(()),
-                Err(Errno::EBADFD) => return Err(self.lost()),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.tap.port.receive(batch).map_err(|errno| if is_lost(errno) { self.lost() } else { errno.into() })
     }
 
-    /// A write takes one frame whole or not at all. EIO says that an administrator has set the TAP down, which may pass;
-    /// EINVAL that the frame is shorter than its header.
+    fn holds_frames(&self) -> bool {
+        self.tap.port.holds_frames()
+    }
+
+    fn unusable(&self) -> u64 {
+        self.tap.port.unusable()
+    }
+
     fn send(&mut self, batch: &Batch) -> io::Result<usize> {
-        let mut taken = 0;
-        for frame in batch.frames() {
-            match retry_interrupted(|| nix::unistd::write(&self.tap.descriptor, frame)) {
-                Ok(_) => taken += 1,
-                Err(Errno::EBADFD | Errno::EBADF) => return Err(self.lost()),
-                Err(_) => {}
-            }
-        }
-        Ok(taken)
+        self.tap.port.send(batch, is_lost).map_err(|_| self.lost())
     }
 
     /// The kernel removes the TAP with its last descriptor.
@@ -276,13 +263,10 @@ impl Host for TapHost {
     }
 }
 
-fn retry_interrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::EINTR) => {}
-            result => return result,
-        }
-    }
+/// The TAP was removed. Of the others, EIO says that an administrator has set it down, which may pass; EINVAL that the frame
+/// is shorter than its header.
+fn is_lost(errno: Errno) -> bool {
+    matches!(errno, Errno::EBADFD | Errno::EBADF)
 }
 
 /// A random MAC with the given first octet.

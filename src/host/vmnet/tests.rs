@@ -9,13 +9,22 @@ use vmnet_fake::{Call, Error as Fault, Facts as Told, Status, Wire};
 
 use super::*;
 use crate::engine::EthernetAddress;
+use crate::host::Offload;
 
 const GUEST: [u8; 6] = [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee];
 const GATEWAY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 
 fn request(net_type: NetType, isolation: Isolation) -> LinkRequest {
     let guest_mac = EthernetAddress(GUEST);
-    LinkRequest { guest_mac, net_type, isolation, lease_seconds: 600, bridge: None, subnet: None }
+    LinkRequest {
+        guest_mac,
+        net_type,
+        isolation,
+        lease_seconds: 600,
+        bridge: None,
+        subnet: None,
+        offload: Offload::Off,
+    }
 }
 
 fn open_on(wire: &Wire, net_type: NetType, isolation: Isolation) -> Result<VmnetHost, Error> {

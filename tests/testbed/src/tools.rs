@@ -19,6 +19,7 @@ pub const REQUIRED: &[(&str, &str)] = &[
     ("udhcpc", "udhcpc"),
     ("curl", "curl"),
     ("iperf3", "iperf3"),
+    ("ethtool", "ethtool"),
     ("arping", "iputils-arping"),
     ("arpspoof", "dsniff"),
     ("macof", "dsniff"),

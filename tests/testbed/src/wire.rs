@@ -138,6 +138,13 @@ pub fn ipv4_with_options(
     bytes
 }
 
+/// Makes the checksum of the IPv4 header in an Ethernet frame, without options, right again.
+pub fn fill_header_checksum(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let sum = checksum(&[&frame[14..34]]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// A UDP datagram in IPv4.
 #[must_use]
 pub fn udp(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {

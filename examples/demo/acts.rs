@@ -211,7 +211,7 @@ pub(crate) fn steal_neighbour(attacker: &mut PortableGuest, victim: &PortableGue
 }
 
 /// The VM goes away without a word, and softnet with it.
-fn end(report: &mut Report, softnet: Softnet, guest: PortableGuest, whose: &str) {
+pub(crate) fn end(report: &mut Report, softnet: Softnet, guest: PortableGuest, whose: &str) {
     drop(guest);
     let ended = softnet.wait_end(PATIENCE);
     report.line_if(

@@ -4,6 +4,7 @@
 //! succeeds; then behind softnet. Whatever goes otherwise than it must is marked, and makes the exit code 1.
 
 mod acts;
+mod live_act;
 #[cfg(target_os = "linux")]
 mod plain_act;
 mod report;
@@ -113,6 +114,7 @@ fn play(arguments: &Arguments) -> ExitCode {
     }
     acts::with_softnet(&mut report, &bed);
     acts::policy(&mut report, &bed);
+    live_act::live_policy(&mut report, &bed);
     report.finish()
 }
 

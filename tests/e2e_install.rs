@@ -1,0 +1,79 @@
+//! `make install`: where only root may write, or with no setuid bit.
+#![cfg(target_os = "linux")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use softnet_testbed::isolate::in_own_network;
+use softnet_testbed::{binary, tools};
+
+const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
+
+/// A checkout that is built, and places to install into, on a file system of the test's own.
+struct Checkout {
+    root: PathBuf,
+}
+
+impl Checkout {
+    fn new() -> Self {
+        tools::run("mount -t tmpfs -o mode=755 none /mnt");
+        let root = PathBuf::from("/mnt/checkout");
+        for folder in ["scripts", "target/release"] {
+            fs::create_dir_all(root.join(folder)).expect("a folder is made");
+        }
+        for script in ["install.sh", "as-root.sh"] {
+            fs::copy(Path::new(SCRIPTS).join(script), root.join("scripts").join(script)).expect("a script is copied");
+        }
+        fs::copy(SOFTNET, root.join("target/release/softnet")).expect("the program is copied");
+        Checkout { root }
+    }
+
+    fn install(&self, prefix: &Path, setuid: &str) -> Output {
+        let mut command = tools::command("bash scripts/install.sh");
+        command.current_dir(&self.root).env("PREFIX", prefix).env("SETUID", setuid).env_remove("DESTDIR");
+        tools::output(&mut command)
+    }
+}
+
+/// A folder with this owner and these permissions.
+fn folder(path: &str, owner: u32, mode: u32) -> PathBuf {
+    fs::create_dir_all(path).expect("a folder is made");
+    chown(path, Some(owner), None).expect("its owner is set");
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("its permissions are set");
+    path.into()
+}
+
+#[test]
+fn a_setuid_program_is_installed_where_only_root_may_replace_it() {
+    in_own_network(|| {
+        let checkout = Checkout::new();
+        let (caller, _) = binary::caller();
+        let refused = |prefix: &Path, culprit: &str| {
+            let output = checkout.install(prefix, "1");
+            let said = tools::text(&output);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(culprit), "it names {culprit}: {said}");
+            assert!(!prefix.join("bin/softnet").exists(), "nothing is installed");
+        };
+        refused(&folder("/mnt/anyones", 0, 0o777), "/mnt/anyones");
+        refused(&folder("/mnt/anyones/below", 0, 0o755), "/mnt/anyones");
+        refused(&folder("/mnt/callers", caller, 0o755), "/mnt/callers");
+        // A link does not hide where it leads.
+        std::os::unix::fs::symlink("/mnt/callers", "/mnt/link").expect("a link is made");
+        refused(Path::new("/mnt/link"), "/mnt/callers");
+
+        // Without the bit it is a program like any other; and where only root may write, it gets the bit.
+        for (prefix, setuid, mode) in [("/mnt/callers", "0", 0o755), ("/mnt/roots", "1", 0o4755)] {
+            if setuid == "1" {
+                folder(prefix, 0, 0o755);
+            }
+            let output = checkout.install(Path::new(prefix), setuid);
+            assert!(output.status.success(), "{}", tools::text(&output));
+            let installed = fs::metadata(format!("{prefix}/bin/softnet")).expect("it is there");
+            assert_eq!((installed.uid(), installed.gid(), installed.mode() & 0o7777), (0, 0, mode), "{prefix}");
+        }
+    });
+}

@@ -54,7 +54,7 @@ fn flood<T>(guest: &mut PortableGuest, count: u32, make: Make, meanwhile: impl F
             let mut number = 0;
             while number < count || !done.load(Ordering::Relaxed) {
                 for _ in 0..BURST.0 {
-                    send(guest, &make(party, number));
+                    guest.send_raw_when_there_is_room(&make(party, number));
                     number += 1;
                 }
                 std::thread::sleep(BURST.1); // the flood's rate
@@ -66,15 +66,6 @@ fn flood<T>(guest: &mut PortableGuest, count: u32, make: Make, meanwhile: impl F
         let (sent, took) = flooding.join().expect("the flood ends");
         (sent, took, result)
     })
-}
-
-/// Sends `frame` as soon as there is room for it.
-fn send(guest: &mut PortableGuest, frame: &[u8]) {
-    let start = Instant::now();
-    while guest.send_raw(frame).is_err() {
-        assert!(start.elapsed() < PATIENCE, "there is room in the socket");
-        std::thread::sleep(Duration::from_micros(100)); // as a device waits that is told of room
-    }
 }
 
 /// How long guests wait for their addresses (the middle one, the slowest, and the middle one with the start of its softnet

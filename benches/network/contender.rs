@@ -35,8 +35,13 @@ pub(crate) trait Contender {
 }
 
 /// The columns of the table, in order. The first is what the others are compared with.
-pub(crate) const CONTENDERS: &[&dyn Contender] =
-    &[&Bridge, &SoftnetWith { name: "softnet", options: "" }, &Passt, &Slirp];
+pub(crate) const CONTENDERS: &[&dyn Contender] = &[
+    &Bridge,
+    &SoftnetWith { name: "softnet", options: "" },
+    &SoftnetWith { name: "no-offload", options: "--no-offload" },
+    &Passt,
+    &Slirp,
+];
 
 /// softnet itself, with options.
 struct SoftnetWith {

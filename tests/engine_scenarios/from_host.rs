@@ -90,6 +90,27 @@ fn while_isolated_neighbours_are_not_heard_unless_they_are_allowed() {
 }
 
 #[test]
+fn a_neighbour_that_is_allowed_sends_whole_tcp_headers() {
+    let mut world = World::leased(&NEIGHBOUR.to_string(), "");
+    let segment = |source, length, words: u8| {
+        let mut bytes = tcp(443, 5000);
+        bytes.resize(length, 0);
+        if let Some(offset) = bytes.get_mut(12) {
+            *offset = words << 4;
+        }
+        let mac = if source == NEIGHBOUR { NEIGHBOUR_MAC } else { GATEWAY_MAC };
+        Ip::new(source, LEASED, TCP, bytes).frame(GUEST_MAC, mac)
+    };
+    for (length, words) in [(0, 5), (8, 5), (19, 5), (20, 4), (20, 6), (59, 15)] {
+        assert_eq!(world.host(&segment(NEIGHBOUR, length, words)), Err(DropReason::TcpMalformed), "{length}, {words}");
+        assert_eq!(world.host(&segment(WORLD, length, words)), Ok(()), "nobody asks for its ports");
+    }
+    for (length, words) in [(20, 5), (60, 15)] {
+        assert_eq!(world.host(&segment(NEIGHBOUR, length, words)), Ok(()), "{length}, {words}");
+    }
+}
+
+#[test]
 fn on_an_open_link_neighbours_are_heard() {
     let mut world = World::leased_with(Config { isolation: Isolation::Open, ..config() });
     assert_eq!(world.host(&Ip::ping(NEIGHBOUR, LEASED).frame(GUEST_MAC, NEIGHBOUR_MAC)), Ok(()));

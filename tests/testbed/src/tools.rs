@@ -98,6 +98,8 @@ pub fn succeeds(command: &mut Command) -> bool {
 pub fn add_interface(name: &str) {
     run(&format!("ip link add {name} type veth peer name {name}-far"));
     for end in [name, &format!("{name}-far")] {
+        // No address of IPv6 by itself, some time later.
+        run(&format!("ip link set {end} addrgenmode none"));
         run(&format!("ip link set {end} up"));
     }
 }

@@ -49,9 +49,7 @@ impl Oracle {
                 port = Some(to);
             }
             6 if datagram.is_first => {
-                claim(datagram.length() >= 20, "a whole TCP header")?;
-                let header = usize::from(frame[datagram.start + 12] >> 4) * 4;
-                claim(datagram.is_fragment || (20..=datagram.length()).contains(&header), "TCP data offset")?;
+                datagram.check_tcp_header(frame)?;
                 port = Some(word(frame, datagram.start + 2));
             }
             6 => claim(datagram.offset != 8, "a second fragment over TCP's flags")?,

@@ -39,6 +39,10 @@ impl Oracle {
                 return self.host_dhcp(&frame[datagram.start + 8..datagram.end], source);
             }
         }
-        claim(self.may_be_heard(address(frame, 26), mac(frame, 6)), "neighbour")
+        let source = address(frame, 26);
+        if frame[23] == 6 && !datagram.is_fragment && self.is_neighbour(source) {
+            datagram.check_tcp_header(frame)?;
+        }
+        claim(self.may_be_heard(source, mac(frame, 6)), "neighbour")
     }
 }

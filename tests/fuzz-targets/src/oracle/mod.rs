@@ -103,14 +103,16 @@ impl Oracle {
 
     /// Whether the guest may hear from this address, at this MAC.
     fn may_be_heard(&self, address: Ipv4Addr, mac: Mac) -> bool {
-        if !self.facts.isolated || !self.facts.in_subnet(address) {
-            return true;
-        }
         // No entry makes a neighbour the gateway.
-        match address {
-            GATEWAY => self.gateway_mac().is_none_or(|known| known == mac),
-            _ => self.rules.ruling(address) == Some(true),
+        if self.facts.isolated && address == GATEWAY && self.facts.in_subnet(address) {
+            return self.gateway_mac().is_none_or(|known| known == mac);
         }
+        !self.is_neighbour(address) || self.rules.ruling(address) == Some(true)
+    }
+
+    /// Whether the guest is isolated from whoever has this address.
+    fn is_neighbour(&self, address: Ipv4Addr) -> bool {
+        self.facts.isolated && self.facts.in_subnet(address) && address != GATEWAY
     }
 
     fn check_arp(&self, frame: &[u8]) -> Claim {
@@ -172,6 +174,13 @@ impl Datagram {
 
     fn length(&self) -> usize {
         self.end - self.start
+    }
+
+    /// TCP whose header is whole and ends within the segment, or a first fragment with the fixed part of it.
+    fn check_tcp_header(&self, frame: &[u8]) -> Claim {
+        claim(self.length() >= 20, "a whole TCP header")?;
+        let header = usize::from(frame[self.start + 12] >> 4) * 4;
+        claim(self.is_fragment || (20..=self.length()).contains(&header), "TCP data offset")
     }
 
     /// UDP whose length fits, or a first fragment with the whole header: its ports.

@@ -17,7 +17,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, Icmpv4Packet, Icmpv4Repr, 
 use super::Lease;
 use crate::servers;
 use crate::sys;
-use crate::wait::{PATIENCE, Timeout};
+use crate::wait::{self, PATIENCE, Timeout};
 use crate::wire::Mac;
 
 /// The longest wait between two looks at a condition that no frame announces.
@@ -222,6 +222,15 @@ impl PortableGuest {
     /// Those of the socket: `WouldBlock` when softnet is behind, `ConnectionRefused` when it is gone.
     pub fn send_raw(&mut self, frame: &[u8]) -> io::Result<()> {
         sys::send_frame(&self.device.socket, frame)
+    }
+
+    /// [`PortableGuest::send_raw`], as soon as there is room for it.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub fn send_raw_when_there_is_room(&mut self, frame: &[u8]) {
+        let has_gone = || self.send_raw(frame).is_ok().then_some(());
+        wait::until("room in the socket", PATIENCE, has_gone).expect("softnet reads");
     }
 
     /// The socket, to be closed or read past the stack.

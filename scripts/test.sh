@@ -40,7 +40,7 @@ at_end() {
 trap at_end EXIT
 
 # Benches are left out here: unoptimised they are slow and prove nothing. `make bench` runs them, and clippy compiles them.
-everything=(--workspace --lib --bins --tests --examples)
+everything=(--workspace --exclude softnet-engine-alone --lib --bins --tests --examples) # that one is the engine once more
 
 if cargo nextest --version >/dev/null 2>&1; then
     if (($#)); then

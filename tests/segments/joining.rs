@@ -76,7 +76,7 @@ fn without_id(frame: &[u8]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_the_kernel_cuts_is_what_was_sent(sent in stream(200), batch in 1..128_usize, uso in any::<bool>()) {

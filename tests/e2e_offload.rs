@@ -293,13 +293,14 @@ fn what_the_host_itself_says_comes_with_its_checksums() {
     });
 }
 
-/// What the guest sends is longer than the next wire takes: it learns so from the host, for a run as for a segment.
+/// What the guest sends is longer than the next wire takes: it learns so from the host, for a run as for a segment, and where
+/// nobody may begin anything with it.
 #[test]
 fn a_run_that_is_too_wide_for_the_next_wire_is_told_and_sent_again_in_smaller_segments() {
     in_own_network(|| {
         let bed = bed();
         tools::run("ip link set uplink mtu 1300");
-        let (softnet, guest) = guest(&bed, "", Path::Clean);
+        let (softnet, guest) = guest(&bed, "--block 'in 0.0.0.0/0'", Path::Clean);
         let (up, far) = (data(3, 4 << 20), far_end(&bed, Vec::new()));
         let sniffers = vec![Sniffer::on("softnet-0"), bed.internet.netns.enter(|| Sniffer::on("beyond"))];
         let (seen, _) = watched(sniffers, || {

@@ -121,12 +121,13 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     // 4. Arguments for root alone; whom to become.
     check_rights(standing, serve)?;
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
-    if standing == Standing::Root && serve.user.is_none() {
-        warn!("no --user was given to root: softnet goes on as nobody ({identity})");
-    }
 
     // 5. The two sockets, and no other descriptor.
     let (guest, control) = sockets.adopt()?;
+    // Not before: standard error may have been one of them.
+    if standing == Standing::Root && serve.user.is_none() {
+        warn!("no --user was given to root: softnet goes on as nobody ({identity})");
+    }
 
     // 6. From here on, softnet ends in order.
     let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;

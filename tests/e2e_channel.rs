@@ -7,6 +7,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -215,4 +216,24 @@ fn cpu_time(softnet: &Softnet) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", softnet.pid())).expect("softnet runs");
     let (_, rest) = stat.rsplit_once(") ").expect("proc(5)");
     rest.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
+/// Root is told on standard error as whom softnet goes on; not where that is the channel.
+#[test]
+fn standard_error_as_the_channel_has_replies_and_nothing_else() {
+    in_own_network(|| {
+        let (client, theirs) = UnixStream::pair().expect("a socket pair");
+        let (_guest, socket) = sys::frame_sockets();
+        let mut child = Command::new(SOFTNET)
+            .args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string(), "--control-fd", "2"])
+            .stdin(OwnedFd::from(socket))
+            .stderr(OwnedFd::from(theirs))
+            .spawn()
+            .expect("softnet starts");
+        let mut client = Client::new(client);
+        assert_eq!(client.ask(GET), EXAMPLES[0].1);
+        assert_eq!(client.finish(), "");
+        child.kill().expect("it lives");
+        child.wait().expect("it ends");
+    });
 }

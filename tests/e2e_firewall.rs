@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
 use softnet_testbed::attack::Party;
 use softnet_testbed::internet::{NAME, UPLINK, WEB};
@@ -59,6 +60,44 @@ fn a_guest_that_asks_for_names_that_nobody_answers_leaves_dns_to_the_others() {
         }
         first.stop();
         second.stop();
+    });
+}
+
+/// How many datagrams the host's UDP sockets were given.
+fn datagrams_in() -> u64 {
+    let counters = std::fs::read_to_string("/proc/net/snmp").expect("the kernel counts");
+    let mut rows = counters.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, values) = (rows.next().expect("their names"), rows.next().expect("and values"));
+    let of = |wanted| {
+        let (_, value) = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == wanted).expect("a counter");
+        value.parse::<u64>().expect("a number")
+    };
+    of("InDatagrams") + of("RcvbufErrors")
+}
+
+/// A run is one packet to the firewall, and so to its limits.
+#[test]
+fn questions_that_could_go_in_a_run_are_counted_one_by_one() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, mut greedy) = bed.guest(MAC, "");
+        let gateway = Party::gateway_of(&greedy);
+        let from = greedy.address();
+        let (before, start) = (datagrams_in(), Instant::now());
+        for number in 0..8000_u16 {
+            let query = servers::dns_query(number, &format!("n{number:05}.{DEAD_DOMAIN}"));
+            let datagram = wire::udp((from, 20_000), (gateway.ip, 53), &query);
+            let mut frame = wire::ethernet(gateway.mac, greedy.mac(), IPV4, &datagram);
+            frame[20] = 0x40; // not to be fragmented, so that the identification may stay the same
+            wire::fill_header_checksum(&mut frame);
+            greedy.send_raw(&frame).expect("the socket takes it");
+        }
+        greedy.flush();
+        let (asked, took) = (datagrams_in() - before, start.elapsed());
+        let limit = 500 + 200 * (took.as_secs() + 1);
+        eprintln!("{asked} questions in {took:?}");
+        assert!((500..=limit + 50).contains(&asked), "{asked} questions in {took:?}, not {limit}");
+        softnet.stop();
     });
 }
 

@@ -1,7 +1,7 @@
 //! Runs of frames on a real kernel: what goes in large comes out as the segments that it was made of, both ways.
 #![cfg(target_os = "linux")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,8 @@ mod model;
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 const MAC: Mac = Mac::guest(1);
 const PORT: u16 = 5001;
+/// Whether bridges ask the firewall (the module br_netfilter, which docker loads).
+const BRIDGE_ASKS: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 /// A frame of a link with the usual MTU.
 const MAX_FRAME: usize = 1514;
 
@@ -39,8 +41,12 @@ fn bed() -> LinuxTestbed {
 }
 
 fn guest(bed: &LinuxTestbed, options: &str, path: Path) -> (Softnet, KernelGuest) {
-    let (softnet, socket) = bed.launch(MAC).with(options).start();
-    let mut guest = KernelGuest::behind("guest1", MAC, || Pump::along(path, sys::tap("eth0"), socket));
+    guest_of("guest1", MAC, bed, options, path)
+}
+
+fn guest_of(name: &str, mac: Mac, bed: &LinuxTestbed, options: &str, path: Path) -> (Softnet, KernelGuest) {
+    let (softnet, socket) = bed.launch(mac).with(options).start();
+    let mut guest = KernelGuest::behind(name, mac, || Pump::along(path, sys::tap("eth0"), socket));
     guest.dhcp();
     (softnet, guest)
 }
@@ -285,4 +291,70 @@ fn what_the_host_itself_says_comes_with_its_checksums() {
         }
         softnet.stop();
     });
+}
+
+/// What the guest sends is longer than the next wire takes: it learns so from the host, for a run as for a segment, and where
+/// nobody may begin anything with it.
+#[test]
+fn a_run_that_is_too_wide_for_the_next_wire_is_told_and_sent_again_in_smaller_segments() {
+    in_own_network(|| {
+        let bed = bed();
+        tools::run("ip link set uplink mtu 1300");
+        let (softnet, guest) = guest(&bed, "--block 'in 0.0.0.0/0'", Path::Clean);
+        let (up, far) = (data(3, 4 << 20), far_end(&bed, Vec::new()));
+        let sniffers = vec![Sniffer::on("softnet-0"), bed.internet.netns.enter(|| Sniffer::on("beyond"))];
+        let (seen, _) = watched(sniffers, || {
+            guest.netns().enter(|| exchange(TcpStream::connect((WEB, PORT)).expect("a connection"), up.clone()))
+        });
+        assert!(far.join().expect("the far end") == up);
+        let at_far = of(&seen[1], UPLINK, model::TCP);
+        assert_are_segments(&at_far);
+        assert!((1200..=1314).contains(&longest(&at_far)), "{}", longest(&at_far));
+        assert!(longest(&of(&seen[0], guest.lease().address, model::TCP)) > MAX_FRAME, "in runs before and after");
+        softnet.stop();
+    });
+}
+
+/// Each way between two guests, of whom one may have no runs; where the bridge asks the firewall and where it does not.
+#[test]
+fn between_open_guests_runs_are_cut_for_the_one_that_gets_them() {
+    in_own_network(|| {
+        let bed = bed();
+        let rows = [("", "", "0"), ("", "", "1"), ("--no-offload", "", "0"), ("", "--no-offload", "1")];
+        for (number, (first, second, asks)) in (0..).zip(rows) {
+            let start = |options: &str, number: u8| {
+                let options = format!("--allow 0.0.0.0/0 {options}");
+                guest_of(&format!("open{number}"), Mac::guest(number), &bed, &options, Path::Clean)
+            };
+            let ((one, near), (two, far)) = (start(first, 2 * number + 1), start(second, 2 * number + 2));
+            if Err(ErrorKind::NotFound) == std::fs::write(BRIDGE_ASKS, asks).map_err(|error| error.kind()) {
+                eprintln!("without br_netfilter, no bridge asks the firewall");
+            }
+            between(&near, &far, first.is_empty());
+            for softnet in [one, two] {
+                let ended = softnet.stop();
+                assert!(!ended.said.contains("not what their headers said"), "{}", ended.said);
+            }
+        }
+    });
+}
+
+fn between(near: &KernelGuest, far: &KernelGuest, runs: bool) {
+    let (up, down) = (data(7, 4 << 20), data(8, 4 << 20));
+    let to = SocketAddr::from((far.lease().address, PORT));
+    let listener = far.netns().enter(|| TcpListener::bind(to).expect("it listens"));
+    let sent = down.clone();
+    let at_far = thread::spawn(move || exchange(listener.accept().expect("a connection").0, sent));
+    let ends = [near, far].map(|guest| guest.netns().enter(|| Sniffer::on("eth0")));
+    let (seen, at_near) = watched(ends.into_iter().chain([Sniffer::on("softnet-0")]).collect(), || {
+        near.netns().enter(|| exchange(TcpStream::connect(to).expect("a connection"), up.clone()))
+    });
+    assert!(at_near == down && at_far.join().expect("the other guest") == up, "all that was sent");
+    let (near, far) = (near.lease().address, far.lease().address);
+    for frames in [of(&seen[0], far, model::TCP), of(&seen[1], near, model::TCP)] {
+        assert!(frames.len() > 100, "{}", frames.len());
+        assert_are_segments(&frames);
+    }
+    let longest = longest(&of(&seen[2], near, model::TCP));
+    assert_eq!(longest > MAX_FRAME, runs, "{longest}");
 }

@@ -69,9 +69,9 @@
 //! [`super::lease`].
 //!
 //! **Source.** While isolated, the gateway's address comes from the gateway's MAC, if that is known. Any other address of the
-//! subnet is a neighbour's, and the datagram is one of a flow or one that an entry allows: a guest whose isolation is off
-//! can send to isolated ports of a Linux bridge. While every entry is bare, that is an entry for what the guest may send to
-//! where this comes from. Entries ask for ports, so the TCP header of a neighbour's is whole and its lengths fit.
+//! subnet is a neighbour's, and the datagram is one of a flow with this neighbour or one that an entry allows: a guest whose
+//! isolation is off can send to isolated ports of a Linux bridge. While every entry is bare, that is an entry for what the guest
+//! may send to where this comes from. Entries ask for ports, so the TCP header of a neighbour's is whole and its lengths fit.
 //!
 //! **Transport, flows, origin.** While every entry is bare, the rest passes: inbound is open, and no state is kept. With a
 //! direction in any of them, a TCP header is whole and its lengths fit; a datagram that belongs to a flow passes; any other one

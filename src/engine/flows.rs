@@ -2,7 +2,7 @@
 //!
 //! A flow is made by its first datagram, once the rules of that datagram's direction let it pass, and has an *initiator*: the side
 //! that sent it. From then on it stands for the rules. What the initiator sends and what comes back pass, and so does an ICMP
-//! error that quotes a datagram of it, from wherever.
+//! error that quotes a datagram of it, from wherever but a neighbour that the guest is isolated from and that is no end of it.
 //!
 //! * **TCP** begins with a SYN alone. Until the handshake is whole the connection has 60 s, then 300 s, and 10 s once both sides have
 //!   sent FIN or one has sent RST (`tcp.rs`). A SYN is always judged by the rules, flow or no flow; it keeps nothing, and begins

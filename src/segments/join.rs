@@ -16,7 +16,8 @@ const MAX_RUN: usize = 65_535;
 pub const MAX_MEMBERS: usize = 64;
 /// TCP segments that carry less are no bulk, and small segments are what kernels distrust in a run.
 const MIN_SEGMENT: usize = 64;
-const DHCP_PORTS: [u16; 2] = [67, 68];
+/// UDP of the host's own services goes alone: the firewall counts what a guest asks of them, and to it a run is one packet.
+const SERVICE_PORTS: [u16; 3] = [53, 67, 68];
 /// Evil bit (RFC 3514): whoever sets it has no run.
 const RESERVED: u16 = 0x8000;
 const DONT_FRAGMENT: u16 = 0x4000;
@@ -215,7 +216,7 @@ impl Joiner {
                     && datagram.payload() > 0
                     && usize::from(datagram.number(at::UDP_LENGTH)) == length
                     && datagram.checksum() != 0
-                    && ![TRANSPORT, TRANSPORT + 2].iter().any(|&port| DHCP_PORTS.contains(&datagram.number(port)))
+                    && ![TRANSPORT, TRANSPORT + 2].iter().any(|&port| SERVICE_PORTS.contains(&datagram.number(port)))
             }
         }
     }

@@ -16,7 +16,7 @@
 //!   identification is one more than that of the member before, or the same while fragmentation is forbidden (DF);
 //! - all members carry as much as the first, but for the last, which may carry less;
 //! - TCP: the sequence number continues; no flag but ACK, and PSH on the last alone;
-//! - UDP: the checksum is there; neither port is DHCP's;
+//! - UDP: the checksum is there; neither port is DNS's or DHCP's, whose questions the host's firewall counts one by one;
 //! - each member's TCP or UDP checksum is verified: a run has one checksum that the kernel makes anew, and a frame that was
 //!   damaged on its way must stay so.
 //!

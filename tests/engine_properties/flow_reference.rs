@@ -87,6 +87,8 @@ fn name(packet: &Packet) -> Option<Name> {
         Carries::Udp => Some(("udp", packet.far, packet.guest_port, packet.far_port)),
         Carries::Echo(kind) if asks_guest(*kind) => Some(("guest asks", packet.far, packet.guest_port, 0)),
         Carries::Echo(_) => Some(("far asks", packet.far, packet.guest_port, 0)),
+        // A neighbour is no router.
+        Carries::Error(_, about) if packet.far == NEIGHBOUR && about.far != NEIGHBOUR => None,
         Carries::Error(3 | 11 | 12, about) => name(about),
         Carries::Error(..) | Carries::Other => None,
     }

@@ -194,6 +194,19 @@ fn while_isolated_a_neighbour_is_heard_where_an_entry_lets_it_begin_or_answer() 
 }
 
 #[test]
+fn while_isolated_a_neighbours_error_is_heard_about_its_own_flow_alone() {
+    let unreachable = |about: &Ip| Ip::error(NEIGHBOUR, LEASED, 3, about).frame(GUEST_MAC, NEIGHBOUR_MAC);
+    let (to_world, to_neighbour) = (Ip::udp(LEASED, WORLD, (9, 53), &[]), Ip::udp(LEASED, NEIGHBOUR, (9, 53), &[]));
+    let mut world = World::leased("out 192.168.64.8:53", "");
+    for datagram in [&to_world, &to_neighbour] {
+        assert_eq!(world.guest_ip(datagram), Ok(()));
+    }
+    assert_eq!(world.host(&unreachable(&to_world)), Err(DropReason::Neighbour));
+    assert_eq!(world.host(&unreachable(&to_neighbour)), Ok(()));
+    assert_eq!(world.host_ip(&Ip::error(GATEWAY, LEASED, 3, &to_world)), Ok(()), "a router's");
+}
+
+#[test]
 fn on_an_open_link_a_neighbour_is_judged_as_everybody_is() {
     let policy = entries("in 10.0.0.0/8", "in 192.168.64.8:22");
     let mut world = World::leased_with(Config { isolation: Isolation::Open, policy, ..config() });

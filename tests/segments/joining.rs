@@ -143,6 +143,21 @@ fn a_plain_stream_of_udp_is_joined_where_the_kernel_takes_it() {
 }
 
 #[test]
+fn what_goes_to_the_hosts_own_services_over_udp_goes_alone() {
+    for (ports, expected) in [
+        ((40_000, 53), vec![1; 4]),
+        ((53, 40_000), vec![1; 4]),
+        ((40_000, 67), vec![1; 4]),
+        ((68, 40_000), vec![1; 4]),
+        ((40_000, 54), vec![4]),
+    ] {
+        let mut packet = Packet::new(UDP, ports);
+        packet.payload = vec![7; 100];
+        assert_eq!(counts(UdpRuns::Taken, &vec![packet.frame(); 4]), expected, "{ports:?}");
+    }
+}
+
+#[test]
 fn identifications_that_are_all_the_same_count_up_from_the_first() {
     let mut packet = Packet::new(TCP, (40_000, 443));
     packet.payload = vec![1; 100];

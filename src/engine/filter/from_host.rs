@@ -79,7 +79,7 @@ impl Filter {
         if !self.policy.is_stateful() && standing == Standing::Heard {
             return Ok(());
         }
-        self.judge_host_by_policy(&datagram, udp_ports, now)
+        self.judge_host_by_policy(&datagram, udp_ports, standing, now)
     }
 
     /// What the policy makes of a datagram for the guest, whose sender is a neighbour or whose policy is stateful.
@@ -87,6 +87,7 @@ impl Filter {
         &mut self,
         datagram: &Ipv4<'_>,
         udp_ports: Option<Ports>,
+        standing: Standing,
         now: Instant,
     ) -> Result<(), DropReason> {
         let header = match (datagram.protocol(), datagram.part()) {
@@ -105,7 +106,9 @@ impl Filter {
             return self.check_origin(datagram.source(), carried);
         }
         let step = if self.leases.is_leased(datagram.destination()) {
+            // A neighbour is on the way to nobody else, and has nothing to say of others' flows.
             Step::read(Direction::FromHost, datagram, header)
+                .filter(|step| standing == Standing::Heard || step.key.far == datagram.source())
         } else {
             None
         };

@@ -7,25 +7,34 @@ use std::net::Ipv4Addr;
 use super::super::entry::{Entry, Way};
 use super::{Carried, Policy, PolicyEntries, Ruling};
 
+/// As many as are looked at in some 20 ms: 2048 entries in each list can be four million, and the start waits.
+const MAX_PAIRS: usize = 10_000;
+
 impl PolicyEntries {
     /// The pairs of an allow entry with ports and a block entry without whose target lies within the other's and is smaller,
     /// as in `--allow 0.0.0.0/0:443 --block 169.254.169.254`. Where a block entry with ports closes these as well, there is
-    /// nothing to tell. `@host` is the /32 of `gateway`.
+    /// nothing to tell. `@host` is the /32 of `gateway`. Only the first 10,000 that lie so are looked at.
     pub fn loopholes(&self, gateway: Ipv4Addr) -> impl Iterator<Item = (&Entry, &Entry)> {
         let policy = Policy::compile(self, gateway);
         let pairs =
             self.allow.iter().filter(|allow| allow.ports.is_some()).flat_map(|allow| {
                 self.block.iter().filter(|block| block.ports.is_none()).map(move |block| (allow, block))
             });
-        pairs.filter(move |(allow, block)| is_loophole(&policy, allow, block, gateway))
+        pairs
+            .filter(move |(allow, block)| lies_within(block, allow, gateway))
+            .take(MAX_PAIRS)
+            .filter(move |(allow, block)| is_loophole(&policy, allow, block, gateway))
     }
 }
 
+/// Whether the target of one entry is a part of the other's, and not all of it.
+fn lies_within(narrow: &Entry, wide: &Entry, gateway: Ipv4Addr) -> bool {
+    let (wide, narrow) = (wide.target.prefix(gateway), narrow.target.prefix(gateway));
+    wide != narrow && wide.contains(&narrow)
+}
+
 fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr) -> bool {
-    let (wide, narrow) = (allow.target.prefix(gateway), block.target.prefix(gateway));
-    if wide == narrow || !wide.contains(&narrow) {
-        return false;
-    }
+    let narrow = block.target.prefix(gateway);
     let is_of_both = |way| [allow.way, block.way].iter().all(|&of| of == way || of == Way::Bare);
     let Some(ports) = allow.ports else { return false };
     // Both ends of both, which is enough for what people write.
@@ -47,6 +56,18 @@ fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr)
 mod tests {
     use super::*;
 
+    fn list(text: &str) -> Vec<Entry> {
+        Entry::parse_list(text).unwrap()
+    }
+
+    #[test]
+    fn of_very_many_pairs_the_first_are_looked_at() {
+        let allow: Vec<String> = (1..=2000).map(|port| format!("0.0.0.0/0:{port}")).collect();
+        let block: Vec<String> = (0..2000).map(|n| format!("10.0.{}.{}", n / 256, n % 256)).collect();
+        let entries = PolicyEntries { allow: list(&allow.join(",")), block: list(&block.join(",")) };
+        assert_eq!(entries.loopholes(Ipv4Addr::new(192, 168, 64, 1)).count(), MAX_PAIRS);
+    }
+
     #[test]
     fn what_ports_open_inside_of_a_block_is_told() {
         let metadata = "169.254.169.254/32";
@@ -66,7 +87,6 @@ mod tests {
             (everything, "169.254.169.254,169.254.0.0/16:1-65535", &[]),
             ("0.0.0.0/0:80-443", "169.254.169.254,169.254.169.254:80", &[("0.0.0.0/0:80-443", metadata)]),
         ] {
-            let list = |text| Entry::parse_list(text).unwrap();
             let entries = PolicyEntries { allow: list(allow), block: list(block) };
             let told: Vec<_> = entries
                 .loopholes(Ipv4Addr::new(192, 168, 64, 1))

@@ -1,11 +1,8 @@
-//! Any bytes, in any pieces, sent to the control channel's session.
+//! Any bytes, in any pieces, sent to the control channel's session: the fuzz target `control`, on streams that are made of words.
 #![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
 
-#[path = "control_stream/check.rs"]
-mod check;
-
-use check::check;
 use proptest::prelude::*;
+use softnet_fuzz_targets::control::control;
 
 /// What requests are made of, and what they are nearly made of.
 const WORDS: &[&str] = &[
@@ -64,11 +61,11 @@ proptest! {
 
     #[test]
     fn any_stream_is_answered_as_a_second_reader_expects(stream in stream()) {
-        check(&stream);
+        control(&stream);
     }
 }
 
 #[test]
 fn the_check_sees_requests_that_are_answered() {
-    check(b"\x00\x05\x02\x09{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"softnet.policy.set\",\"params\":{\"allow\":[\"in @host\"],\"block\":[]}}\n{\n");
+    control(b"\x00\x05\x02\x09{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"softnet.policy.set\",\"params\":{\"allow\":[\"in @host\"],\"block\":[]}}\n{\n");
 }

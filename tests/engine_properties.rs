@@ -19,7 +19,10 @@ mod policy_model;
 #[path = "engine_properties/ride.rs"]
 mod ride;
 
-/// So many cases, and no files of failures in the source tree: a failure becomes a scenario.
-fn without_files(cases: u32) -> proptest::test_runner::Config {
-    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+/// So many cases, or as many as PROPTEST_CASES asks for; and no files of failures in the source tree: a failure becomes a
+/// scenario.
+fn without_files(usual: u32) -> proptest::test_runner::Config {
+    let default = proptest::test_runner::Config::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { usual };
+    proptest::test_runner::Config { cases, failure_persistence: None, ..default }
 }

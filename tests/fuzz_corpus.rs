@@ -57,6 +57,11 @@ fn command_line() {
 }
 
 #[test]
+fn control() {
+    run("control");
+}
+
+#[test]
 fn the_corpus_reaches_every_reason_and_every_way_through() {
     let mut tally = Tally::default();
     for (target, run) in [

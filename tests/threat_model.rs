@@ -43,7 +43,9 @@ fn every_test_that_the_threat_model_names_is_there() {
     for path in named {
         let text = declaration(path).unwrap_or_else(|| panic!("{path}: there is no such file"));
         let name = path.rsplit("::").next().expect("a path has a last word");
-        let is_declared = ["(", "<"].iter().any(|next| text.contains(&format!("fn {name}{next}")));
+        // The last is a line of the table of calls that tests/sandbox/forbidden.rs makes tests of.
+        let ways = [format!("fn {name}("), format!("fn {name}<"), format!("    {name}: SYS_")];
+        let is_declared = ways.iter().any(|way| text.contains(way));
         assert!(is_declared, "{path}: there is no such test in that file");
     }
 }

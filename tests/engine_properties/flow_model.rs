@@ -205,7 +205,7 @@ fn vary(mut packet: Packet, turned: bool, flags: &'static str) -> Packet {
 }
 
 proptest! {
-    #![proptest_config(without_files(1200))]
+    #![proptest_config(without_files(600))]
 
     #[test]
     fn every_frame_is_judged_as_a_reader_of_the_entries_and_of_all_that_happened_expects(

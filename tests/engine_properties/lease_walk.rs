@@ -169,7 +169,7 @@ fn walk(seconds: u32, steps: &[Step]) -> Result<usize, TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(without_files(1000))]
+    #![proptest_config(without_files(400))]
 
     #[test]
     fn the_guest_speaks_only_from_an_address_that_the_server_knows_to_be_its(

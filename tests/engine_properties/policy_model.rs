@@ -81,7 +81,7 @@ fn mac_for(address: Ipv4Addr) -> Mac {
 }
 
 proptest! {
-    #![proptest_config(without_files(1500))]
+    #![proptest_config(without_files(500))]
 
     #[test]
     fn the_policy_is_what_a_reader_of_the_entries_expects(

@@ -105,7 +105,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(without_files(1500))]
+    #![proptest_config(without_files(400))]
 
     #[test]
     fn nothing_rides_on_a_flow(

@@ -64,6 +64,8 @@ pub(crate) fn inside_with_features<T>(prepare: impl FnOnce() -> (Features, T), b
             drop((entered, said));
             dup2_stderr(&standard_error).unwrap();
             drop(standard_error);
+            // As softnet does first of all. With it goes RUST_BACKTRACE: to print a backtrace is to open files, and a panic would
+            // end by the filter.
             process::clear_environment();
             let (features, prepared) = prepare();
             let identity = Identity::choose(Standing::Root, Some("4711"), Some("4712")).unwrap();

@@ -1,5 +1,6 @@
-//! What must hold of the control channel's session for any bytes in any pieces: a function of bytes, for properties and for
-//! a fuzzer. serde_json is what the requests and replies are read with a second time.
+//! The target `control`: what must hold of the control channel's session for any bytes in any pieces.
+//!
+//! serde_json is what the requests and replies are read with a second time.
 
 use serde_json::{Map, Value};
 use softnet::control::{MAX_REQUEST, Session};
@@ -13,7 +14,7 @@ fn engine() -> Engine {
         network: Network {
             gateway: [192, 168, 64, 1].into(),
             gateway_mac: None,
-            subnet: "192.168.64.0/24".parse().unwrap(),
+            subnet: "192.168.64.0/24".parse().expect("a subnet"),
             max_frame: 1514,
         },
         policy: PolicyEntries::default(),
@@ -40,9 +41,11 @@ fn replies(stream: &[u8], sizes: &[u8]) -> (Vec<u8>, Engine) {
     (replies, engine)
 }
 
-/// Checks one stream. The first bytes say in what pieces it comes.
-#[allow(unreachable_pub)] // A fuzzer takes this file into a crate of its own.
-pub fn check(data: &[u8]) {
+/// The target `control`: one stream. The first bytes say in what pieces it comes.
+///
+/// # Panics
+/// If the session does not answer as it should.
+pub fn control(data: &[u8]) {
     let (sizes, stream) = data.split_at(data.len().min(4));
     let (answered, engine) = replies(stream, sizes);
     let (at_once, other) = replies(stream, &[]);

@@ -9,7 +9,7 @@ use softnet_testbed::internet::{NAME, UPLINK, WEB};
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::servers::DEAD_DOMAIN;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
-use softnet_testbed::wait::{PATIENCE, SILENCE};
+use softnet_testbed::wait::{self, PATIENCE, SILENCE};
 use softnet_testbed::wire::{self, IPV4, Mac};
 use softnet_testbed::{servers, tools};
 
@@ -93,10 +93,20 @@ fn questions_that_could_go_in_a_run_are_counted_one_by_one() {
             greedy.send_raw(&frame).expect("the socket takes it");
         }
         greedy.flush();
-        let (asked, took) = (datagrams_in() - before, start.elapsed());
+        // What was let in has been read when for a while nothing more is.
+        let (mut asked, mut since) = (0, Instant::now());
+        wait::until("the resolver to have read all", PATIENCE, || {
+            let now = datagrams_in() - before;
+            if now != asked {
+                (asked, since) = (now, Instant::now());
+            }
+            (asked >= 500 && since.elapsed() > SILENCE / 2).then_some(())
+        })
+        .expect("500 questions at once");
+        let took = start.elapsed();
         let limit = 500 + 200 * (took.as_secs() + 1);
         eprintln!("{asked} questions in {took:?}");
-        assert!((500..=limit + 50).contains(&asked), "{asked} questions in {took:?}, not {limit}");
+        assert!(asked <= limit + 50, "{asked} questions in {took:?}, not {limit}");
         softnet.stop();
     });
 }

@@ -358,3 +358,28 @@ fn between(near: &KernelGuest, far: &KernelGuest, runs: bool) {
     let longest = longest(&of(&seen[2], near, model::TCP));
     assert_eq!(longest > MAX_FRAME, runs, "{longest}");
 }
+
+/// The host's own connection to the guest, with options in each IPv4 header.
+#[test]
+fn a_connection_of_the_hosts_with_ip_options_is_whole() {
+    in_own_network(|| {
+        let bed = bed();
+        let (softnet, guest) = guest(&bed, "", Path::Clean);
+        let to = SocketAddr::from((guest.lease().address, PORT));
+        let listener = guest.netns().enter(|| TcpListener::bind(to).expect("it listens"));
+        let down = data(11, 1 << 20);
+        let at_guest = thread::spawn(move || exchange(listener.accept().expect("a connection").0, Vec::new()));
+        let host = TcpStream::connect(to).expect("the host reaches its guest");
+        let options = [1_u8, 1, 1, 0];
+        // SAFETY: the pointer is to the options, whose length is given.
+        let set = unsafe {
+            let length = options.len() as libc::socklen_t;
+            libc::setsockopt(host.as_raw_fd(), libc::IPPROTO_IP, libc::IP_OPTIONS, options.as_ptr().cast(), length)
+        };
+        assert_eq!(set, 0, "the kernel takes options");
+        exchange(host, down.clone());
+        assert!(at_guest.join().expect("the guest") == down);
+        let ended = softnet.stop();
+        assert!(!ended.said.contains("not what their headers said"), "{}", ended.said);
+    });
+}

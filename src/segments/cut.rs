@@ -8,12 +8,14 @@
 
 use super::VnetHeader;
 use super::checksum::Sum;
-use super::frame::{Datagram, ETHERNET, IPV4, Protocol, TRANSPORT, at, flag};
+use super::frame::{Datagram, ETHERNET, Protocol, TRANSPORT, at, flag};
 
 /// How a large frame is cut, and how far that has got.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
     protocol: Protocol,
+    /// Where TCP or UDP begins.
+    transport: usize,
     headers: usize,
     /// What each segment carries.
     size: usize,
@@ -38,7 +40,7 @@ impl Cut {
     /// None says that the two do not go together.
     #[must_use]
     pub fn new(header: VnetHeader, frame: &[u8], max_frame: usize) -> Option<Self> {
-        let whole = Datagram::read(frame)?;
+        let whole = Datagram::read_with_options(frame)?;
         let asked = match header.gso_type & !VnetHeader::GSO_ECN {
             VnetHeader::GSO_TCPV4 => Protocol::Tcp,
             VnetHeader::GSO_UDP_L4 => Protocol::Udp,
@@ -46,7 +48,7 @@ impl Cut {
         };
         let size = usize::from(header.gso_size);
         let needs_checksum = header.flags & VnetHeader::NEEDS_CSUM != 0;
-        let checksum_is_there = usize::from(header.csum_start) == TRANSPORT
+        let checksum_is_there = usize::from(header.csum_start) == whole.transport
             && usize::from(header.csum_offset) == whole.protocol.checksum_offset();
         let fits = asked == whole.protocol
             && whole.transport_length().is_some()
@@ -57,6 +59,7 @@ impl Cut {
         let without = whole.protocol == Protocol::Udp && !needs_checksum && whole.checksum() == 0;
         fits.then_some(Cut {
             protocol: whole.protocol,
+            transport: whole.transport,
             headers: whole.headers,
             size,
             length: frame.len(),
@@ -91,40 +94,44 @@ impl Cut {
     /// The headers of one segment, made of those of the whole.
     fn mend(&self, headers: &mut [u8], body: &[u8]) {
         let total = (headers.len() + body.len() - ETHERNET) as u16;
-        let length = total - IPV4 as u16;
+        let length = total - (self.transport - ETHERNET) as u16;
         put(headers, at::TOTAL_LENGTH, total.to_be_bytes());
         let identification = take(headers, at::IDENTIFICATION).wrapping_add(self.done);
         put(headers, at::IDENTIFICATION, identification.to_be_bytes());
         put(headers, at::IP_CHECKSUM, [0, 0]);
-        let sum = Sum::of(&headers[ETHERNET..TRANSPORT]);
+        let sum = Sum::of(&headers[ETHERNET..self.transport]);
         put(headers, at::IP_CHECKSUM, sum.checksum());
 
+        // All of an IPv4 header is copied to each segment, options and all, and they stand before what follows.
+        let (ip, transport) = headers.split_at_mut(self.transport);
+        let place = |at: usize| at - TRANSPORT;
         match self.protocol {
             Protocol::Tcp => {
                 let before = (self.at - self.headers) as u32;
-                let high = u32::from(take(headers, at::SEQUENCE)) << 16;
-                let sequence = (high | u32::from(take(headers, at::SEQUENCE + 2))).wrapping_add(before);
-                headers[at::SEQUENCE..at::SEQUENCE + 4].copy_from_slice(&sequence.to_be_bytes());
+                let (sequence, flags) = (place(at::SEQUENCE), place(at::FLAGS));
+                let high = u32::from(take(transport, sequence)) << 16;
+                let number = (high | u32::from(take(transport, sequence + 2))).wrapping_add(before);
+                transport[sequence..sequence + 4].copy_from_slice(&number.to_be_bytes());
                 if self.at > self.headers {
-                    headers[at::FLAGS] &= !flag::CWR;
+                    transport[flags] &= !flag::CWR;
                 }
                 if self.at + body.len() < self.length {
-                    headers[at::FLAGS] &= !(flag::FIN | flag::PSH);
+                    transport[flags] &= !(flag::FIN | flag::PSH);
                 }
             }
-            Protocol::Udp => put(headers, at::UDP_LENGTH, length.to_be_bytes()),
+            Protocol::Udp => put(transport, place(at::UDP_LENGTH), length.to_be_bytes()),
         }
         if self.checksum == Checksum::Made {
-            let place = TRANSPORT + self.protocol.checksum_offset();
-            put(headers, place, [0, 0]);
-            let pseudo = Sum::pseudo(&headers[at::ADDRESSES..TRANSPORT], self.protocol.number(), length);
+            let place = self.protocol.checksum_offset();
+            put(transport, place, [0, 0]);
+            let pseudo = Sum::pseudo(&ip[at::ADDRESSES..TRANSPORT], self.protocol.number(), length);
             // The headers are of an even length, so that the body begins at an even place.
-            let sum = pseudo + Sum::of(&headers[TRANSPORT..]) + Sum::of(body);
+            let sum = pseudo + Sum::of(transport) + Sum::of(body);
             let value = match self.protocol {
                 Protocol::Tcp => sum.checksum(),
                 Protocol::Udp => sum.nonzero_checksum(),
             };
-            put(headers, place, value);
+            put(transport, place, value);
         }
     }
 }

@@ -66,37 +66,48 @@ impl Protocol {
     }
 }
 
-/// A frame with an IPv4 datagram without options, no fragment, whose headers are whole.
+/// A frame with an IPv4 datagram, no fragment, whose headers are whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Datagram<'f> {
     pub(super) frame: &'f [u8],
     pub(super) protocol: Protocol,
+    /// Where TCP or UDP begins: [`TRANSPORT`], unless there are IPv4 options.
+    pub(super) transport: usize,
     /// Where the payload begins: the length of all headers.
     pub(super) headers: usize,
 }
 
 impl<'f> Datagram<'f> {
-    /// Reads the headers. The total length is not looked at: it is what a run does not have right yet.
+    /// Reads the headers of a datagram without options. The total length is not looked at: it is what a run does not have
+    /// right yet.
+    #[inline]
     pub(super) fn read(frame: &'f [u8]) -> Option<Self> {
-        let starts_so = frame.get(12..15) == Some(&[0x08, 0x00, 0x45]);
-        if !starts_so || number(frame, at::FRAGMENT) & FRAGMENTED != 0 {
+        if frame.get(ETHERNET) == Some(&0x45) { Self::read_with_options(frame) } else { None }
+    }
+
+    /// The same, with options or without.
+    #[inline]
+    pub(super) fn read_with_options(frame: &'f [u8]) -> Option<Self> {
+        let &[0x08, 0x00, version @ 0x45..=0x4f] = frame.get(12..)?.first_chunk()? else { return None };
+        if number(frame, at::FRAGMENT) & FRAGMENTED != 0 {
             return None;
         }
+        let transport = ETHERNET + usize::from(version & 0x0f) * 4;
         let (protocol, headers) = match frame.get(at::PROTOCOL)? {
             6 => {
-                let length = usize::from(frame.get(at::DATA_OFFSET)? >> 4) * 4;
-                (Protocol::Tcp, if length >= TCP { TRANSPORT + length } else { return None })
+                let length = usize::from(frame.get(transport - TRANSPORT + at::DATA_OFFSET)? >> 4) * 4;
+                (Protocol::Tcp, if length >= TCP { transport + length } else { return None })
             }
-            17 => (Protocol::Udp, TRANSPORT + UDP),
+            17 => (Protocol::Udp, transport + UDP),
             _ => return None,
         };
-        (headers <= frame.len()).then_some(Datagram { frame, protocol, headers })
+        (headers <= frame.len()).then_some(Datagram { frame, protocol, transport, headers })
     }
 
     /// What IPv4 says that it carries, its own header left out; nothing if it lies about that.
     pub(super) fn transport_length(self) -> Option<usize> {
         let total = usize::from(number(self.frame, at::TOTAL_LENGTH));
-        (total + ETHERNET == self.frame.len()).then(|| total - IPV4)
+        (total + ETHERNET == self.frame.len()).then(|| total + ETHERNET - self.transport)
     }
 
     pub(super) fn payload(self) -> usize {
@@ -112,17 +123,17 @@ impl<'f> Datagram<'f> {
     }
 
     pub(super) fn checksum(self) -> u16 {
-        number(self.frame, TRANSPORT + self.protocol.checksum_offset())
+        number(self.frame, self.transport + self.protocol.checksum_offset())
     }
 
     /// Whether the checksum of the IPv4 header is right.
     pub(super) fn header_is_right(self) -> bool {
-        Sum::of(&self.frame[ETHERNET..TRANSPORT]).is_right()
+        Sum::of(&self.frame[ETHERNET..self.transport]).is_right()
     }
 
     /// Whether the checksum of TCP or UDP is right. This is what reads the whole frame.
     pub(super) fn payload_is_right(self) -> bool {
-        let transport = &self.frame[TRANSPORT..];
+        let transport = &self.frame[self.transport..];
         let length = transport.len() as u16;
         (self.pseudo(length) + Sum::of(transport)).is_right()
     }

@@ -35,6 +35,18 @@ fn large() -> impl Strategy<Value = (Vec<u8>, VnetHeader)> {
     )
 }
 
+/// The same frame with so many words of options in its IPv4 header.
+fn with_ip_options(frame: &[u8], words: usize) -> Vec<u8> {
+    let mut longer = [&frame[..34], &vec![1; words * 4], &frame[34..]].concat();
+    longer[14] += words as u8;
+    let total = (longer.len() - 14) as u16;
+    longer[16..18].copy_from_slice(&total.to_be_bytes());
+    longer[24..26].fill(0);
+    let sum = !model::ones_sum(&longer[14..34 + words * 4], 0);
+    longer[24..26].copy_from_slice(&sum.to_be_bytes());
+    longer
+}
+
 fn cut_all(header: VnetHeader, frame: &[u8], max_frame: usize) -> Option<Vec<Vec<u8>>> {
     let mut cut = Cut::new(header, frame, max_frame)?;
     let mut slot = vec![0xaa; max_frame];
@@ -55,6 +67,15 @@ proptest! {
             cut_all(header, &frame, 1514).unwrap(),
             model::cut(&frame, headers, header.gso_size.into())
         );
+    }
+
+    #[test]
+    fn options_of_ipv4_stand_in_each_segment((frame, header) in large(), words in 1..=10_usize) {
+        let cut = model::cut(&frame, header.hdr_len.into(), header.gso_size.into());
+        let expected: Vec<Vec<u8>> = cut.iter().map(|segment| with_ip_options(segment, words)).collect();
+        let more = words as u16 * 4;
+        let header = VnetHeader { hdr_len: header.hdr_len + more, csum_start: header.csum_start + more, ..header };
+        prop_assert_eq!(cut_all(header, &with_ip_options(&frame, words), 1554).unwrap(), expected);
     }
 
     #[test]

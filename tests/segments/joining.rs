@@ -158,6 +158,16 @@ fn what_goes_to_the_hosts_own_services_over_udp_goes_alone() {
 }
 
 #[test]
+fn the_evil_bit_keeps_a_frame_alone() {
+    for (fragment, expected) in [(DF, vec![4]), (DF | 0x8000, vec![1; 4]), (0x8000, vec![1; 4])] {
+        let mut packet = Packet::new(UDP, (40_000, 443));
+        (packet.fragment, packet.payload) = (fragment, vec![7; 100]);
+        let frames: Vec<Vec<u8>> = (0..4).map(|id| Packet { id, ..packet.clone() }.frame()).collect();
+        assert_eq!(counts(UdpRuns::Taken, &frames), expected, "{fragment:#x}");
+    }
+}
+
+#[test]
 fn identifications_that_are_all_the_same_count_up_from_the_first() {
     let mut packet = Packet::new(TCP, (40_000, 443));
     packet.payload = vec![1; 100];

@@ -82,6 +82,7 @@
 mod dhcp;
 mod from_guest;
 mod from_host;
+mod names;
 mod stateful;
 
 use std::net::Ipv4Addr;
@@ -92,12 +93,15 @@ use smoltcp::wire::{EthernetAddress, EthernetProtocol};
 use super::budget::Budget;
 use super::flows::Flows;
 use super::lease::Leases;
+use super::names::Names;
 use super::policy::{Policy, PolicyEntries};
+use super::reply::Replies;
 use super::verdict::DropReason;
-use super::{Config, Event, Instant, Isolation, Lease, NetType, Network};
+use super::{Config, DnsQuestions, Event, Instant, Isolation, Lease, NetType, Network};
 
 const DHCP_SERVER_PORT: u16 = 67;
 const DHCP_CLIENT_PORT: u16 = 68;
+const DNS_PORT: u16 = 53;
 
 /// The rules of one guest and all that they consult.
 #[derive(Debug)]
@@ -109,6 +113,9 @@ pub(super) struct Filter {
     subnet_broadcast: Option<Ipv4Addr>,
     policy: Policy,
     flows: Flows,
+    names: Names,
+    questions: DnsQuestions,
+    replies: Replies,
     leases: Leases,
     budget: Budget,
 }
@@ -124,6 +131,9 @@ impl Filter {
             subnet_broadcast: subnet_broadcast(network.subnet),
             policy: Policy::compile(&config.policy, network.gateway),
             flows: Flows::new(config.flow_keys),
+            names: Names::new(network.subnet, config.flow_keys),
+            questions: config.dns_questions,
+            replies: Replies::new(),
             leases: Leases::new(network),
             budget: Budget::new(),
         }
@@ -131,6 +141,12 @@ impl Filter {
 
     pub(super) fn set_policy(&mut self, entries: &PolicyEntries) {
         self.replace_policy(Policy::compile(entries, self.network.gateway));
+    }
+
+    /// The reply to the latest frame of the guest's; empty if there is none.
+    #[inline]
+    pub(super) fn reply(&self) -> &[u8] {
+        self.replies.frame()
     }
 
     #[inline]

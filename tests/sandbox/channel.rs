@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use softnet::channel::Channel;
-use softnet::engine::{Config, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use softnet::engine::{Config, DnsQuestions, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
 use softnet::sandbox::Features;
 use softnet::sys::stream;
 
@@ -39,6 +39,7 @@ fn engine() -> Engine {
             max_frame: 1514,
         },
         policy: PolicyEntries::default(),
+        dns_questions: DnsQuestions::Any,
         flow_keys: [1, 2],
     })
 }

@@ -22,7 +22,7 @@ impl PolicyEntries {
 }
 
 fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr) -> bool {
-    let (wide, narrow) = (allow.target.prefix(gateway), block.target.prefix(gateway));
+    let (Some(wide), Some(narrow)) = (allow.target.prefix(gateway), block.target.prefix(gateway)) else { return false };
     if wide == narrow || !wide.contains(&narrow) {
         return false;
     }
@@ -31,10 +31,10 @@ fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr)
     // Both ends of both, which is enough for what people write.
     let reaches = |address: Ipv4Addr| {
         [ports.first(), ports.last()].into_iter().any(|port| {
-            let outward = || policy.ruling_outward(address, Carried::Ports { far: port, guest: 0 });
+            let outward = || policy.ruling_outward(address, Carried::Ports { far: port, guest: 0 }, None);
             let inward = || match allow.way {
-                Way::In => policy.ruling_inward(address, Carried::Ports { far: 0, guest: port }),
-                Way::Bare | Way::Out => policy.ruling_inward(address, Carried::Ports { far: port, guest: 0 }),
+                Way::In => policy.ruling_inward(address, Carried::Ports { far: 0, guest: port }, None),
+                Way::Bare | Way::Out => policy.ruling_inward(address, Carried::Ports { far: port, guest: 0 }, None),
             };
             (is_of_both(Way::Out) && outward() == Ruling::Allowed)
                 || (is_of_both(Way::In) && inward() == Ruling::Allowed)

@@ -48,6 +48,11 @@ fn dhcp_talks() {
 }
 
 #[test]
+fn dns_answers() {
+    run("dns");
+}
+
+#[test]
 fn policy_entries() {
     run("policy_entries");
 }

@@ -1,6 +1,8 @@
 //! A guest's engine in virtual time, with the frames that bring it to life, for the tests of the engine.
 #![allow(dead_code, unreachable_pub)] // Each test binary that includes this uses its own part.
 
+#[path = "../support/dns.rs"]
+pub mod dns;
 #[path = "../support/frames.rs"]
 pub mod frames;
 

@@ -22,5 +22,5 @@ fn such_answers_teach_something() {
     .take(100_000)
     .collect();
     let reached = dns(&program);
-    assert!(reached > 200, "{reached}");
+    assert!(reached > 100, "{reached}");
 }

@@ -28,5 +28,7 @@ mod ipv4_from_guest;
 mod lease_life;
 #[path = "engine_scenarios/names.rs"]
 mod names;
+#[path = "engine_scenarios/names_answers.rs"]
+mod names_answers;
 #[path = "engine_scenarios/reachability.rs"]
 mod reachability;

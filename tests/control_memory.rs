@@ -12,20 +12,21 @@ use softnet::engine::Engine;
 
 thread_local! {
     // Per thread, since the test harness has threads of its own.
-    static HELD: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
+    // Signed: a thread may free what another one has allocated, and then holds less than nothing.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 struct Counting;
 
 fn grow(size: usize) {
-    let held = HELD.get().wrapping_add(size);
+    let held = HELD.get().wrapping_add_unsigned(size);
     HELD.set(held);
     PEAK.set(PEAK.get().max(held));
 }
 
 fn shrink(size: usize) {
-    HELD.set(HELD.get().wrapping_sub(size));
+    HELD.set(HELD.get().wrapping_sub_unsigned(size));
 }
 
 // SAFETY: every method hands its arguments unchanged to the system's allocator, which upholds the contract.
@@ -59,7 +60,7 @@ fn peak_of(work: impl FnOnce()) -> usize {
     let before = HELD.get();
     PEAK.set(before);
     work();
-    PEAK.get() - before
+    (PEAK.get() - before).unsigned_abs()
 }
 
 #[test]

@@ -124,12 +124,13 @@ impl Pins {
         let pin = Pin { address, name, next: self.first(place), lapses };
         let link = match room {
             Some(link) => link,
-            // Within the capacity, or a push would allocate.
-            None => {
+            // Within the capacity, as it always is: a push would allocate.
+            None if self.slots.len() < self.slots.capacity() => {
                 let link = Link::try_from(self.slots.len() + 1).map_err(|_| DropReason::PinsFull)?;
                 self.slots.push(pin);
                 link
             }
+            None => return Err(DropReason::PinsFull),
         };
         if let Some(slot) = self.slots.get_mut(slot(link)) {
             *slot = pin;

@@ -253,6 +253,9 @@ mod tests {
         assert_eq!(count(&["in 1.1.1.1"], &["2.2.2.2"]), 3, "a bare one counts twice");
         assert_eq!(count(&["in 1.1.1.1", "1.1.1.1"], &["out 1.1.1.1"]), 2, "and merges with both");
         assert_eq!(count(&["in 1.1.1.1:22", "1.1.1.1:22"], &[]), 3, "the guest's port 22 and the far side's");
+        let names = ["a.org:5", "A.org.", "*.a.org", "a.org:5-5", "a.org:1-9", "1.1.1.1"];
+        assert_eq!(count(&names, &["a.org", "a.org:5"]), 5, "a name is a target like any other");
+        assert_eq!(count(&names, &["a.org", "out a.org:6"]), 11);
     }
 
     #[test]

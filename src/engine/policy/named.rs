@@ -81,7 +81,7 @@ struct Said {
 impl NameRules {
     pub(super) fn compile(entries: &PolicyEntries) -> Self {
         let mut named = named(entries);
-        named.sort_by(|a, b| key_of(a.0).cmp(&key_of(b.0)));
+        named.sort_by(|a, b| key_of(a.0).cmp(&key_of(b.0)).then_with(|| ports_of(a.1).cmp(&ports_of(b.1))));
         let is_stateful = entries.is_stateful();
         let mut rule_count = 0;
         let by_pattern = named.chunk_by(|a, b| a.0 == b.0).filter_map(|same| {
@@ -153,12 +153,14 @@ impl Said {
     }
 }
 
-/// How many rules the entries of one pattern and direction come to.
+/// How many rules the entries of one pattern and direction come to, which are sorted by their ports.
 fn distinct_ports<'a>(entries: impl Iterator<Item = (&'a Entry, Ruling)>) -> usize {
-    let mut ports: Vec<_> = entries.map(|(entry, _)| entry.ports.map(|ports| (ports.first(), ports.last()))).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports.len()
+    let mut last = None;
+    entries.filter(|(entry, _)| last.replace(ports_of(entry)) != Some(ports_of(entry))).count()
+}
+
+fn ports_of(entry: &Entry) -> Option<(u16, u16)> {
+    entry.ports.map(|ports| (ports.first(), ports.last()))
 }
 
 /// The entries about names, with what they rule.

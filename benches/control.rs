@@ -4,8 +4,8 @@
 //! its own; the longest of some hundred runs, since one step too long is one frame too late.
 
 use nix::time::{ClockId, clock_gettime};
-use softnet::control::Session;
-use softnet::engine::{Config, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use softnet::control::{ChannelNames, Session};
+use softnet::engine::{Config, DnsQuestions, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
 
 /// Bytes that the channel reads at a time.
 const PIECE: usize = 4 << 10;
@@ -26,7 +26,7 @@ fn main() {
     println!("{:32} {:>8} {:>8} {:>8} {:>10}", "request", "p50 us", "p99 us", "max us", "whole us");
     for (name, request) in requests {
         let mut engine = Engine::new(config());
-        let mut session = Session::new(&engine);
+        let mut session = Session::new(&engine, ChannelNames::Refused);
         let (mut steps, mut best) = (Vec::new(), f64::MAX);
         for _ in 0..RUNS {
             let began = steps.len();
@@ -80,6 +80,7 @@ fn config() -> Config {
             max_frame: 1514,
         },
         policy: PolicyEntries::default(),
+        dns_questions: DnsQuestions::Any,
         flow_keys: [1, 2],
     }
 }

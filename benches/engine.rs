@@ -1,6 +1,6 @@
-//! What it costs to judge a frame: classes of frames, with 0, 100 and 4096 entries, and with flows. `cargo bench --bench engine`.
+//! What it costs to judge a frame: classes of frames, with 0, 100 and 4096 entries, with flows, and with names. `cargo bench --bench engine`.
 //!
-//! The targets (issue 6): 12 ns without entries, 25 ns with 4096, 40 ns with flows, beside about 1 ns of nothing; a policy of
+//! The targets (issue 6): 12 ns without entries, 25 ns with 4096, 40 ns with flows or names, beside about 1 ns of nothing; a policy of
 //! 4096 entries in 5 ms.
 #![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
 
@@ -13,6 +13,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use engine_world::frames::*;
 use engine_world::*;
+use softnet::engine::names::MAX_PINS;
 use softnet::engine::{Config, Engine, Instant, PolicyEntries};
 
 fn main() {
@@ -239,6 +240,94 @@ fn flow_new_udp(bencher: Bencher) {
             let _ = black_box(engine.on_guest_frame(black_box(frame), now));
         }
     });
+}
+
+/// An engine whose guest has learned 4096 addresses of names that it may reach, among 4096 - 2 entries of which `names` are about names;
+/// and the last addresses.
+fn engine_with_pins(way: &str, names: usize) -> (Engine, Instant, Vec<Ipv4Addr>) {
+    let mut policy = entries(4096 - 2 - names);
+    let allow = |text: String| text.parse().expect("an entry");
+    policy.allow.extend((1..names).map(|n| allow(format!("{way}n{n}.example.net:443"))));
+    policy.allow.extend([allow(format!("{way}*.example.org:443")), allow("@host".to_owned())]);
+    policy.block.push(allow("0.0.0.0/0".to_owned()));
+    let mut world = World::new(Config { policy, ..config() });
+    world.guest_dhcp(&Dhcp::request(1, LEASED)).expect("a request");
+    world.host_dhcp(&Dhcp::ack(1, LEASED, 60_000).option(6, &GATEWAY.octets())).expect("an answer");
+    let all: Vec<_> =
+        (0..MAX_PINS as u32).map(|n| Ipv4Addr::from(0x0800_0000 + n.wrapping_mul(0x9e37) % 0x0100_0000)).collect();
+    for (address, id) in all.iter().zip(0..) {
+        let [query, answer] = talk(id, *address);
+        world.guest(&query).expect("a question");
+        world.host(&answer).expect("an answer");
+    }
+    (world.engine, world.now, all[all.len() - FRAMES..].to_vec())
+}
+
+/// A question and its answer.
+fn talk(id: u16, address: Ipv4Addr) -> [Vec<u8>; 2] {
+    let name = format!("n{id}.www.example.org");
+    let query = Ip::udp(LEASED, GATEWAY, (5000, 53), &dns::Dns::query(id, &name).bytes());
+    let answer = dns::Dns::answer(id, &name).cname("@12", 600, "edge.cdn.net").a("edge.cdn.net", 3600, address);
+    let answer = Ip::udp(GATEWAY, LEASED, (53, 5000), &answer.bytes());
+    [query.frame(GATEWAY_MAC, GUEST_MAC), answer.frame(GUEST_MAC, GATEWAY_MAC)]
+}
+
+/// To addresses of names: without state, and each of a flow.
+#[divan::bench(args = ["", "out "])]
+fn name_guest_tcp_64(bencher: Bencher, way: &str) {
+    let (mut engine, mut now, pinned) = engine_with_pins(way, 100);
+    let segment = |flags| {
+        let frame = move |&to: &Ipv4Addr| Ip::segment(LEASED, to, (1024, 443), flags).frame(GATEWAY_MAC, GUEST_MAC);
+        pinned.iter().map(frame).collect::<Vec<_>>()
+    };
+    for frame in segment("S") {
+        assert_eq!(engine.on_guest_frame(&frame, now), softnet::engine::Verdict::Forward);
+    }
+    let frames = segment("PA");
+    bencher.counter(ItemsCount::new(frames.len())).bench_local(|| {
+        now += softnet::engine::Duration::from_micros(1);
+        for frame in &frames {
+            let _ = black_box(engine.on_guest_frame(black_box(frame), now));
+        }
+    });
+}
+
+/// To addresses that have no name, with 4096 that have one.
+#[divan::bench]
+fn name_guest_elsewhere(bencher: Bencher) {
+    let (mut engine, now, _) = engine_with_pins("", 100);
+    let frames: Vec<_> = addresses().map(|to| Ip::tcp(LEASED, to, (1024, 443)).frame(GATEWAY_MAC, GUEST_MAC)).collect();
+    bencher.counter(ItemsCount::new(frames.len())).bench_local(|| {
+        for frame in &frames {
+            let _ = black_box(engine.on_guest_frame(black_box(frame), now));
+        }
+    });
+}
+
+/// A question and its answer, two frames, with that many entries about names.
+#[divan::bench(args = [1, 4000])]
+fn name_question_and_answer(bencher: Bencher, names: usize) {
+    let (mut engine, now, pinned) = engine_with_pins("", names);
+    let talks: Vec<_> = pinned.iter().zip(0..).map(|(&address, id)| talk(id, address)).collect();
+    bencher.counter(ItemsCount::new(2 * talks.len())).bench_local(|| {
+        for [query, answer] in &talks {
+            let _ = black_box(engine.on_guest_frame(black_box(query), now));
+            let _ = black_box(engine.on_host_frame(black_box(answer), now));
+        }
+    });
+}
+
+/// What a new policy costs whose entries are about names, each replacing another one, with 4096 addresses learned.
+#[divan::bench]
+fn set_policy_of_names(bencher: Bencher) {
+    let policy = |net: &str| {
+        let allow = (0..4096).map(|n| format!("*.n{n}.{net}").parse().expect("an entry")).collect();
+        PolicyEntries { allow, block: Vec::new() }
+    };
+    let policies = [policy("example.org"), policy("example.net")];
+    let (mut engine, ..) = engine_with_pins("", 100);
+    let mut next = policies.iter().cycle();
+    bencher.bench_local(|| engine.set_policy(next.next().cloned().unwrap_or_default()));
 }
 
 /// What a new policy costs, between two frames: each replaces another one.

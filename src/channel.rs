@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags};
 
-use crate::control::Session;
+use crate::control::{ChannelNames, Session};
 use crate::engine::Engine;
 use crate::sys::stream;
 
@@ -50,12 +50,12 @@ enum State {
 }
 
 impl Channel {
-    /// A channel on `socket`, a connected stream, about the policy of `engine`.
+    /// A channel on `socket`, a connected stream, about the policy of `engine`, whose clients may use names or not.
     #[must_use]
-    pub fn new(socket: OwnedFd, engine: &Engine) -> Self {
+    pub fn new(socket: OwnedFd, engine: &Engine, names: ChannelNames) -> Self {
         Channel {
             socket,
-            session: Session::new(engine),
+            session: Session::new(engine, names),
             input: Box::new([0; PIECE]),
             start: 0,
             end: 0,
@@ -162,7 +162,7 @@ mod tests {
     use nix::sys::socket::{setsockopt, sockopt};
 
     use super::*;
-    use crate::engine::{Config, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+    use crate::engine::{Config, DnsQuestions, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
 
     const GET: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.get\"}\n";
 
@@ -188,10 +188,11 @@ mod tests {
                 max_frame: 1514,
             },
             policy: PolicyEntries::default(),
+            dns_questions: DnsQuestions::Any,
             flow_keys: [1, 2],
         });
         let copy = ours.try_clone().unwrap();
-        Bench { channel: Channel::new(ours.into(), &engine), engine, client, copy }
+        Bench { channel: Channel::new(ours.into(), &engine, ChannelNames::Refused), engine, client, copy }
     }
 
     impl Bench {

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 
+use crate::control::ChannelNames;
 use crate::engine::{Entry, EntryError, EthernetAddress, NetType, PolicyEntries};
 
 /// The shortest and the longest DHCP lease time that may be asked for, in seconds.
@@ -24,9 +25,9 @@ pub const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
-    after_help = "LIST is comma separated: IPv4 prefixes (10.0.0.0/8), addresses (192.0.2.7), @host (the gateway), each with\n\
-                  ports if wanted (:443, :8000-8999), and with `in ` or `out ` in front for one direction. Entries with ports\n\
-                  outrank those without, the longest prefix wins, and block wins a tie.\n\
+    after_help = "LIST is comma separated: IPv4 prefixes (10.0.0.0/8), addresses (192.0.2.7), @host (the gateway), names\n\
+                  (github.com) and all names below one (*.example.org), each with ports if wanted (:443, :8000-8999), and with\n\
+                  `in ` or `out ` in front for one direction. Entries with ports outrank those without, the longest prefix wins, and block wins a tie.\n\
                   Exit codes: 0 ended in order, 1 failure, 2 usage."
 )]
 pub struct Cli {
@@ -99,6 +100,10 @@ pub struct Serve {
     #[arg(long, value_name = "LIST", value_parser = parse_list, action = clap::ArgAction::Append)]
     pub block: Vec<EntryList>,
 
+    /// Answer DNS questions for names that no entry allows, in the place of the server: refused
+    #[arg(long)]
+    pub dns_names_only: bool,
+
     /// Attach to this bridge, which has its own DHCP server, instead of softnet's own (root only)
     #[arg(long, value_name = "NAME", hide = cfg!(not(target_os = "linux")), value_parser = parse_bridge, conflicts_with = "subnet")]
     pub bridge: Option<String>,
@@ -118,6 +123,10 @@ pub struct Serve {
     /// Inherited descriptor: a connected Unix stream socket, by which the policy can be changed while the guest runs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
     pub control_fd: Option<RawFd>,
+
+    /// Let clients of the control channel use names in entries, and show them names
+    #[arg(long, requires = "control_fd")]
+    pub policy_names: bool,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]
@@ -160,12 +169,19 @@ impl Cli {
     }
 
     fn checked(self) -> Result<Self, clap::Error> {
-        match self.serve.as_ref().map(Serve::policy) {
-            Some(Err(error)) => {
-                Err(Self::command().error(ErrorKind::ValueValidation, format!("--allow and --block: {error}")))
-            }
-            _ => Ok(self),
+        let Some(serve) = &self.serve else { return Ok(self) };
+        let policy = serve.policy().map_err(|error| {
+            Self::command().error(ErrorKind::ValueValidation, format!("--allow and --block: {error}"))
+        })?;
+        // Its first answer would have them, and clients that do not know names expect addresses.
+        if serve.control_fd.is_some() && policy.has_names() && !serve.policy_names {
+            return Err(Self::command().error(
+                ErrorKind::MissingRequiredArgument,
+                "--allow and --block have names, which clients of --control-fd get to see: add --policy-names if they know \
+                 names, or leave the names out",
+            ));
         }
+        Ok(self)
     }
 }
 
@@ -177,6 +193,12 @@ impl Serve {
     pub fn policy(&self) -> Result<PolicyEntries, EntryError> {
         let join = |lists: &[EntryList]| lists.iter().flat_map(|list| list.0.iter().cloned()).collect();
         PolicyEntries::new(join(&self.allow), join(&self.block))
+    }
+
+    /// What clients of the control channel make of names.
+    #[must_use]
+    pub fn channel_names(&self) -> ChannelNames {
+        if self.policy_names { ChannelNames::Taken } else { ChannelNames::Refused }
     }
 }
 
@@ -257,123 +279,4 @@ pub fn one_line(error: &clap::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MINIMAL: [&str; 5] = ["softnet", "--vm-fd", "0", "--vm-mac-address", "5a:94:ef:e4:0c:ee"];
-
-    fn parse(more: &[&str]) -> Result<Serve, String> {
-        let cli = Cli::try_parse_from(MINIMAL.iter().chain(more)).map_err(|error| one_line(&error))?;
-        Ok(cli.serve.expect("options were given"))
-    }
-
-    #[test]
-    fn the_declaration_is_sound() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn tarts_command_line_is_understood() {
-        let serve = parse(&["--vm-net-type", "host", "--allow", "10.0.0.0/8,@host", "--block", "0.0.0.0/0"]).unwrap();
-        assert_eq!(serve.vm_fd, 0);
-        assert_eq!(serve.vm_net_type, NetTypeName::Host);
-        assert_eq!(serve.bootpd_lease_time, 600);
-        assert_eq!(serve.allow[0].0.len(), 2);
-    }
-
-    #[test]
-    fn offload_is_there_unless_it_is_refused() {
-        assert!(!parse(&[]).unwrap().no_offload);
-        assert!(parse(&["--no-offload"]).unwrap().no_offload);
-    }
-
-    #[test]
-    fn lists_may_be_empty_and_may_be_repeated() {
-        for empty in [&["--allow="][..], &["--allow", ""]] {
-            assert_eq!(parse(empty).unwrap().allow, [EntryList::default()]);
-        }
-        let serve = parse(&["--allow=10.0.0.0/8", "--allow", "192.0.2.1"]).unwrap();
-        assert_eq!(serve.allow.iter().map(|list| list.0.len()).sum::<usize>(), 2);
-    }
-
-    #[test]
-    fn one_argument_may_hold_a_direction_and_a_target() {
-        let serve = parse(&["--allow", "in @host", "--allow", "in @host:22,out 10.0.0.0/8:80-90"]).unwrap();
-        let texts: Vec<String> = serve.policy().unwrap().allow.iter().map(Entry::to_string).collect();
-        assert_eq!(texts, ["in @host", "in @host:22", "out 10.0.0.0/8:80-90"]);
-    }
-
-    #[test]
-    fn the_lists_have_an_end_together() {
-        let list = |count: usize| vec!["@host"; count].join(",");
-        for (allow, block, is_too_long) in [(4096, 0, false), (2000, 2096, false), (2000, 2097, true), (1, 4096, true)]
-        {
-            let (allow, block) = (list(allow), list(block));
-            let cli = Cli::try_parse_from(MINIMAL.into_iter().chain(["--allow", &allow, "--block", &block])).unwrap();
-            match cli.checked() {
-                Ok(_) => assert!(!is_too_long),
-                Err(error) => {
-                    assert!(is_too_long);
-                    assert_eq!(error.exit_code(), 2);
-                    assert!(one_line(&error).contains("--allow and --block: entry `@host`: is one too many"));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn short_octets_of_a_mac_are_accepted() {
-        let cli = Cli::try_parse_from(["softnet", "--vm-fd=0", "--vm-mac-address=2:0:0:a:b:C"]).unwrap();
-        assert_eq!(cli.serve.unwrap().vm_mac_address, EthernetAddress([2, 0, 0, 10, 11, 12]));
-    }
-
-    #[test]
-    fn a_bad_value_is_told_in_one_line_with_its_flag() {
-        for (flag, value) in [
-            ("--vm-fd", "-1"),
-            ("--vm-fd", "zero"),
-            ("--vm-mac-address", "5a:94:ef:e4:0c"),
-            ("--vm-mac-address", "01:00:5e:00:00:01"),
-            ("--vm-mac-address", "00:00:00:00:00:00"),
-            ("--vm-mac-address", "+5:94:ef:e4:0c:ee"),
-            ("--vm-mac-address", "5a94efe40cee"),
-            ("--vm-net-type", "bridged"),
-            ("--bootpd-lease-time", "59"),
-            ("--bootpd-lease-time", "86401"),
-            ("--bootpd-lease-time", "-600"),
-            ("--allow", "example.org"),
-            ("--block", "10.0.0.0/33"),
-            ("--allow", "10.0.0.0/8,,@host"),
-            ("--allow", "in@host"),
-            ("--block", "@host:0"),
-            ("--bridge", "a/b"),
-            ("--bridge", "0123456789abcdef"),
-            ("--subnet", "192.168.70.0/30"),
-            ("--subnet", "here"),
-            ("--expose", "2222:22"),
-            ("--control-fd", "-1"),
-            ("--control-fd", "one"),
-        ] {
-            let base: Vec<&str> = match flag {
-                "--vm-fd" => vec!["softnet", MINIMAL[3], MINIMAL[4]],
-                "--vm-mac-address" => vec!["softnet", MINIMAL[1], MINIMAL[2]],
-                _ => MINIMAL.to_vec(),
-            };
-            let bad = format!("{flag}={value}");
-            let error = Cli::try_parse_from(base.into_iter().chain([bad.as_str()])).expect_err(&bad);
-            let line = one_line(&error);
-            assert_eq!(error.exit_code(), 2);
-            assert!(line.contains(flag) && line.contains(value) && !line.contains('\n'), "{line}");
-        }
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn subcommands_need_no_guest() {
-        let cli = Cli::try_parse_from(["softnet", "network", "down", "--force"]).unwrap();
-        assert!(matches!(cli.command, Some(Command::Network { action: NetworkAction::Down { force: true } })));
-        assert!(Cli::try_parse_from(["softnet"]).is_err());
-        assert!(Cli::try_parse_from(["softnet", "--vm-fd", "0"]).is_err());
-    }
-}
+mod tests;

@@ -17,6 +17,8 @@ use nix::poll::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
 use crate::channel::Channel;
+use crate::control::ChannelNames;
+use crate::engine::reply::MAX_REPLY;
 use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
@@ -60,6 +62,8 @@ pub struct Relay {
     channel: Option<Channel>,
     io: DatagramIo,
     batch: Batch,
+    /// Frames of the engine's own for the guest, in answer to some of the batch.
+    replies: Batch,
     losses: Losses,
 }
 
@@ -85,14 +89,15 @@ impl Relay {
             channel: None,
             io: DatagramIo::new(FRAMES),
             batch: Batch::new(FRAMES, max_frame),
+            replies: Batch::new(FRAMES, MAX_REPLY),
             losses: Losses::default(),
         }
     }
 
     /// The same, with a control channel on `socket`, a connected stream.
     #[must_use]
-    pub fn with_channel(mut self, socket: OwnedFd) -> Self {
-        self.channel = Some(Channel::new(socket, &self.engine));
+    pub fn with_channel(mut self, socket: OwnedFd, names: ChannelNames) -> Self {
+        self.channel = Some(Channel::new(socket, &self.engine, names));
         self
     }
 
@@ -179,6 +184,7 @@ impl Relay {
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
             let more = self.batch.room() == 0;
             self.judge(Direction::FromGuest, now);
+            self.send_replies()?;
             if !self.batch.is_empty() {
                 let taken = self.host.send(&self.batch).map_err(RelayError::Host)?;
                 self.losses.to_host += (self.batch.len() - taken) as u64;
@@ -209,10 +215,28 @@ impl Relay {
         Ok(None)
     }
 
+    /// A guest that is gone is found out by the next read.
+    fn send_replies(&mut self) -> Result<(), RelayError> {
+        if !self.replies.is_empty()
+            && let Sent::Taken(taken) = self.io.send(self.guest.as_fd(), &self.replies).map_err(RelayError::Guest)?
+        {
+            self.losses.to_guest += (self.replies.len() - taken) as u64;
+        }
+        Ok(())
+    }
+
     fn judge(&mut self, direction: Direction, now: Instant) {
-        let engine = &mut self.engine;
+        let (engine, replies) = (&mut self.engine, &mut self.replies);
+        replies.clear();
         match direction {
-            Direction::FromGuest => self.batch.retain(|frame| engine.on_guest_frame(frame, now) == Verdict::Forward),
+            Direction::FromGuest => self.batch.retain(|frame| match engine.on_guest_frame(frame, now) {
+                Verdict::Forward => true,
+                Verdict::Drop(_) => false,
+                Verdict::Reply(_) => {
+                    replies.push(engine.reply());
+                    false
+                }
+            }),
             Direction::FromHost => self.batch.retain(|frame| engine.on_host_frame(frame, now) == Verdict::Forward),
         }
     }

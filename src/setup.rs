@@ -26,7 +26,7 @@ use log::{debug, info, warn};
 use thiserror::Error;
 
 use crate::cli::Serve;
-use crate::engine::{Config, Engine, EntryError, Isolation, PolicyEntries, colons};
+use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
@@ -149,12 +149,13 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         isolation,
         network: *host.network(),
         policy,
+        dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
     });
     let relay = Relay::new(guest, host, engine, lifeline);
     let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
     let relay = match control {
-        Some(socket) => relay.with_channel(socket),
+        Some(socket) => relay.with_channel(socket, serve.channel_names()),
         None => relay,
     };
 

@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use engine_world::config;
-use softnet::control::{MAX_UNSENT, Session};
+use softnet::control::{ChannelNames, MAX_UNSENT, Session};
 use softnet::engine::Engine;
 
 thread_local! {
@@ -119,7 +119,7 @@ fn no_stream_of_bytes_takes_more_memory_than_a_policy_and_a_reply() {
     ] {
         let mut engine = Engine::new(config());
         let peak = peak_of(|| {
-            let mut session = Session::new(&engine);
+            let mut session = Session::new(&engine, ChannelNames::Refused);
             for piece in stream.as_bytes().chunks(4096) {
                 let mut read = 0;
                 while read < piece.len() || session.is_busy() {
@@ -140,7 +140,7 @@ fn replies_that_nobody_takes_have_a_bound() {
     let get = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.get\"}\n".repeat(1000);
     let stream = [set(&many(entry, 4096), "").into_bytes(), get].concat();
     let peak = peak_of(|| {
-        let mut session = Session::new(&engine);
+        let mut session = Session::new(&engine, ChannelNames::Refused);
         let mut read = 0;
         while !session.is_over() {
             read += session.advance(&stream[read..], &mut engine);

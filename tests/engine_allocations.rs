@@ -130,3 +130,36 @@ fn no_frame_allocates_for_a_flow() {
     assert_eq!(allocations, 0);
     assert!(full > 1000, "the table was full, and emptied: {full}");
 }
+
+#[test]
+fn no_question_no_answer_and_no_refusal_allocates() {
+    let frames: Vec<[Vec<u8>; 2]> = (0..6000u16)
+        .map(|id| {
+            let name = format!("n{id}.{}", ["example.org", "a.org", "example.net"][usize::from(id % 3)]);
+            let address = (WORLD.to_bits() + u32::from(id)).into();
+            let query = Ip::udp(LEASED, GATEWAY, (5000, 53), &dns::Dns::query(id, &name).bytes());
+            let answer = dns::Dns::answer(id, &name).cname("@12", 600, "cdn.net").a("cdn.net", 600, address);
+            let answer = Ip::udp(GATEWAY, LEASED, (53, 5000), &answer.bytes());
+            [query.frame(GATEWAY_MAC, GUEST_MAC), answer.frame(GUEST_MAC, GATEWAY_MAC)]
+        })
+        .collect();
+    let policy = entries("*.example.org,n1.a.org:443,*.a.org:80", "*.org:25");
+    let dns_questions = softnet::engine::DnsQuestions::OfAllowedNames;
+    let mut world = World::new(Config { policy, dns_questions, ..config() });
+    assert_eq!(world.guest_dhcp(&Dhcp::request(1, LEASED)), Ok(()));
+    assert_eq!(world.host_dhcp(&Dhcp::ack(1, LEASED, 60_000).option(6, &GATEWAY.octets())), Ok(()));
+    let (mut full, mut refused) = (0, 0);
+    let allocations = allocations_of(|| {
+        for round in 0..3 {
+            for ([query, answer], id) in frames.iter().zip(0..) {
+                let now = world.now + softnet::engine::Duration::from_millis(round * 700_000 + id);
+                let verdict = world.engine.on_guest_frame(query, now);
+                refused += u64::from(verdict == Verdict::Reply(DropReason::DnsName));
+                let verdict = world.engine.on_host_frame(answer, now);
+                full += u64::from(verdict == Verdict::Drop(DropReason::PinsFull));
+            }
+        }
+    });
+    assert_eq!(allocations, 0);
+    assert!(full > 1000 && refused > 1000, "the table was full, and emptied: {full}, {refused}");
+}

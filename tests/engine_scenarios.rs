@@ -10,6 +10,8 @@ mod dhcp_from_guest;
 mod dhcp_from_host;
 #[path = "engine_scenarios/directions_and_ports.rs"]
 mod directions_and_ports;
+#[path = "engine_scenarios/dns_names_only.rs"]
+mod dns_names_only;
 #[path = "engine_scenarios/edges.rs"]
 mod edges;
 #[path = "engine_scenarios/flows.rs"]
@@ -24,5 +26,9 @@ mod from_host;
 mod ipv4_from_guest;
 #[path = "engine_scenarios/lease_life.rs"]
 mod lease_life;
+#[path = "engine_scenarios/names.rs"]
+mod names;
+#[path = "engine_scenarios/names_answers.rs"]
+mod names_answers;
 #[path = "engine_scenarios/reachability.rs"]
 mod reachability;

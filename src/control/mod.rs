@@ -36,8 +36,9 @@ pub const MAX_REQUEST: usize = 1 << 20;
 pub const MAX_UNSENT: usize = 4 << 20;
 
 /// More than the largest reply has: [`MAX_ENTRIES`] entries, quoted and with commas, the longest id, and the rest.
-const MAX_REPLY: usize = MAX_ENTRIES * (LONGEST_ENTRY.len() + 3) + (4 << 10);
-const LONGEST_ENTRY: &str = "out 255.255.255.255/32:65534-65535";
+const MAX_REPLY: usize = MAX_ENTRIES * (LONGEST_ENTRY + 3) + (4 << 10);
+/// `out *.` and a name of 253 bytes with ports.
+const LONGEST_ENTRY: usize = "out *.".len() + 253 + ":65534-65535".len();
 
 /// Memory for replies that is kept for the next one.
 const KEPT_FOR_REPLIES: usize = 64 << 10;
@@ -64,10 +65,20 @@ enum Change {
     Compiled(Box<Compiled>, Vec<u8>),
 }
 
+/// What clients make of entries about names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelNames {
+    /// They do not know them: none is taken.
+    Refused,
+    /// They do (`--policy-names`).
+    Taken,
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub struct Session {
     reader: Reader,
+    names: ChannelNames,
     builder: Builder,
     line: Line,
     /// Bytes of the line so far; not counted further once it is too long.
@@ -86,10 +97,11 @@ pub struct Session {
 impl Session {
     /// A session about the policy of `engine`, which no one else changes.
     #[must_use]
-    pub fn new(engine: &Engine) -> Self {
+    pub fn new(engine: &Engine, names: ChannelNames) -> Self {
         Session {
             reader: Reader::new(),
-            builder: Builder::new(),
+            names,
+            builder: Builder::new(names),
             line: Line::Sound,
             length: 0,
             change: None,
@@ -165,18 +177,18 @@ impl Session {
         {
             self.line = Line::Bad(malformed);
             // Nothing that was read so far is of use, and the rest of the line may be long.
-            self.builder = Builder::new();
+            self.builder = Builder::new(self.names);
         }
         if is_too_long {
             let fault = Fault::new(Code::Parse, format!("longer than {MAX_REQUEST} bytes"));
             self.refuse(&Id::Null, &fault);
             self.line = Line::Answered;
-            self.builder = Builder::new();
+            self.builder = Builder::new(self.names);
         }
     }
 
     fn end_line(&mut self) {
-        let builder = std::mem::replace(&mut self.builder, Builder::new());
+        let builder = std::mem::replace(&mut self.builder, Builder::new(self.names));
         let line = std::mem::replace(&mut self.line, Line::Sound);
         self.length = 0;
         let ended = match line {

@@ -5,6 +5,7 @@
 //! ends, and of what no request has (members of other names, values of other types), only the end is looked for.
 #![forbid(unsafe_code)]
 
+use super::ChannelNames;
 use super::json::{Sink, Text, Token};
 use super::reply::{Code, Fault, Id, quote};
 use crate::engine::{Draft, List};
@@ -63,6 +64,7 @@ struct Params {
 /// Builds a request.
 #[derive(Debug)]
 pub(super) struct Builder {
+    names: ChannelNames,
     place: Place,
     /// How deep in a value that no request has at this place.
     below: u32,
@@ -75,8 +77,9 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(names: ChannelNames) -> Self {
         Builder {
+            names,
             place: Place::Outside,
             below: 0,
             seen: 0,
@@ -182,7 +185,7 @@ impl Builder {
 
     fn in_list(&mut self, list: List, token: Token<'_>) {
         match token {
-            Token::String(text) => self.params.add(list, text),
+            Token::String(text) => self.params.add(list, text, self.names),
             Token::ArrayEnd => self.place = Place::Params(None),
             _ => self.bad_params(token, || format!("`{}` has something that is no string", name_of(list))),
         }
@@ -246,12 +249,14 @@ impl Params {
         Some(list)
     }
 
-    fn add(&mut self, list: List, text: Text<'_>) {
+    fn add(&mut self, list: List, text: Text<'_>, names: ChannelNames) {
         if self.fault.is_some() {
             return;
         }
         if let Err(error) = self.draft.push(list, text.kept()) {
             self.fault(|| format!("`{}`: {error}", name_of(list)));
+        } else if names == ChannelNames::Refused && self.draft.has_names() {
+            self.fault(|| format!("`{}`: the entry {} is about a name, which this channel takes only if softnet was started with --policy-names", name_of(list), quote(text)));
         } else if text.is_cut() {
             // No entry is so long, and what was kept of this does not stand for it.
             self.fault(|| format!("`{}`: the entry {} is too long", name_of(list), quote(text)));

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::{Config, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use crate::engine::{Config, DnsQuestions, Entry, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
 
 fn engine() -> Engine {
     Engine::new(Config {
@@ -15,6 +15,7 @@ fn engine() -> Engine {
             max_frame: 1514,
         },
         policy: PolicyEntries::default(),
+        dns_questions: DnsQuestions::Any,
         flow_keys: [1, 2],
     })
 }
@@ -28,7 +29,7 @@ struct Client {
 impl Client {
     fn new() -> Self {
         let engine = engine();
-        Client { session: Session::new(&engine), engine }
+        Client { session: Session::new(&engine, ChannelNames::Refused), engine }
     }
 
     fn send(&mut self, mut bytes: &[u8]) -> String {
@@ -350,12 +351,32 @@ fn a_caller_that_sends_no_reply_meets_the_end_of_the_session() {
 
 #[test]
 fn the_largest_reply_is_below_its_bound() {
-    let widest = |n: usize| format!("\"out 255.{}.{}.255/32:{}-65535\"", 100 + n / 100, 100 + n % 100, 10_000 + n);
-    let all: Vec<String> = (0..MAX_ENTRIES).map(widest).collect();
+    // More than a request has room for, but not more than a command line has.
+    let label = "a".repeat(63);
+    let widest = |n: usize| format!("out *.{label}.{label}.{label}.{}{n:04}:{}-65535", &label[..57], 10_000 + n);
+    let allow: Vec<Entry> = (0..MAX_ENTRIES).map(|n| widest(n).parse().unwrap()).collect();
+    let mut engine = engine();
+    engine.set_policy(PolicyEntries { allow, block: Vec::new() });
+    let mut client = Client { session: Session::new(&engine, ChannelNames::Taken), engine };
     let id = format!("\"{}\"", "\\u0001".repeat(256));
-    let mut client = Client::new();
-    let reply = client.ask(&set(&all.join(","), "").replace("\"id\":2", &format!("\"id\":{id}")));
+    let reply = client.ask(&GET.replace("\"id\":1", &format!("\"id\":{id}")));
     assert!(reply.len() < MAX_REPLY && reply.len() > MAX_REPLY - (16 << 10), "{} of {MAX_REPLY}", reply.len());
+}
+
+#[test]
+fn names_are_taken_from_a_client_that_knows_them_and_from_no_other() {
+    let request = set(r#""*.Example.org:443","out a.org""#, r#""a.org.""#);
+    let (code, _, message) = error(&request);
+    assert_eq!(code, -32602);
+    assert!(message.contains("`*.Example.org:443`") && message.contains("--policy-names"), "{message}");
+    let engine = engine();
+    let mut client = Client { session: Session::new(&engine, ChannelNames::Taken), engine };
+    let reply = client.ask(&request);
+    let result = r#""result":{"allow":["*.example.org:443","out a.org"],"block":["a.org"],"ruleCount":4}}"#;
+    assert!(reply.ends_with(result), "{reply}");
+    assert_eq!(client.engine.rule_count(), 4);
+    assert!(client.ask(&set(r#""in a.org""#, "")).contains("-32602"));
+    assert!(client.ask(&set("", "")).ends_with(r#""ruleCount":0}}"#), "and may go again");
 }
 
 /// Requests, whole ones and broken ones, and bytes that are none.

@@ -1,9 +1,9 @@
 //! The grammar of an allow or block entry.
 //!
 //! An entry is a target, after `in` or `out` and a space if it is about one direction. A target is an IPv4 CIDR
-//! (`10.0.0.0/8`), a bare address (`10.1.2.3`, which means /32), or `@host` (the gateway); each may have ports
-//! (`:443`, `:8000-8999`), which are TCP's and UDP's. Host bits are cleared: `10.1.2.3/8` is `10.0.0.0/8`. What never will be
-//! (IPv6, names) is refused by name, so that nobody takes silence for consent.
+//! (`10.0.0.0/8`), a bare address (`10.1.2.3`, which means /32), `@host` (the gateway), or a name or all names below one
+//! ([`super::names`]); each may have ports (`:443`, `:8000-8999`), which are TCP's and UDP's. Host bits are cleared: `10.1.2.3/8`
+//! is `10.0.0.0/8`. What never will be (IPv6) is refused by name, so that nobody takes silence for consent.
 //!
 //! There is one grammar, here, for the command line and for the control channel; one normal form, [`Entry`]'s `Display`; and one
 //! compiled form, [`super::policy`]'s.
@@ -19,7 +19,9 @@ use ipnet::Ipv4Net;
 
 pub use fault::{EntryError, EntryFault};
 
-use fault::Misfit;
+pub(super) use fault::Misfit;
+
+use super::names::Pattern;
 
 /// The most entries that a policy may have, both lists together.
 pub const MAX_ENTRIES: usize = 4096;
@@ -31,6 +33,8 @@ pub enum Target {
     Prefix(Ipv4Net),
     /// `@host`: the gateway.
     Host,
+    /// The public addresses that a name has, or those that names below one have, as the guest learns them.
+    Name(Pattern),
 }
 
 /// Which connections an entry is about.
@@ -116,6 +120,7 @@ impl fmt::Display for Entry {
         match &self.target {
             Target::Prefix(net) => net.fmt(f)?,
             Target::Host => f.write_str("@host")?,
+            Target::Name(pattern) => pattern.fmt(f)?,
         }
         match self.ports {
             None => Ok(()),
@@ -152,6 +157,9 @@ fn parse_entry(text: &str) -> Result<Entry, Misfit> {
     }
     let (target, ports) = split_ports(rest).map_err(shift)?;
     let entry = Entry { way, target: parse_target(target).map_err(shift)?, ports: None };
+    if way == Way::In && matches!(entry.target, Target::Name(_)) {
+        return Err((EntryFault::NameInward, start));
+    }
     match ports {
         None => Ok(entry),
         Some(ports) => {
@@ -179,6 +187,9 @@ fn parse_target(text: &str) -> Result<Target, Misfit> {
     }
     if text.starts_with('@') {
         return Err((EntryFault::UnknownTarget, 0));
+    }
+    if Pattern::is_meant_by(text) {
+        return Pattern::parse(text).map(Target::Name);
     }
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => {
@@ -299,14 +310,13 @@ mod tests {
             ("::ffff:1.2.3.4", Ipv6, 0),
             ("[::1]:80", Ipv6, 0),
             ("2001:db8:0:0:0:0:0:1", Ipv6, 0),
-            ("example.com", Name, 0),
-            ("example.com:80", Name, 0),
             ("localhost", Name, 0),
+            ("localhost:80", Name, 0),
             ("0x7f.0.0.1", Name, 1),
             ("１.2.3.4", Name, 0),
             ("-1.2.3.4", Name, 0),
             ("+1.2.3.4", Name, 0),
-            ("1.2.3.4\0", Name, 7),
+            ("1.2.3.4\0", NameCharacter, 7),
             ("@HOST", UpperCase, 0),
             ("in @Host:22", UpperCase, 3),
             ("@guest", UnknownTarget, 0),

@@ -47,11 +47,18 @@
 //! **Flows.** While any entry of the operator's has a direction, a datagram that belongs to a flow passes here, and one that
 //! would begin a flow passes the next paragraph first: see [`super::flows`].
 //!
+//! **Names.** An address of a name that an entry is about, as learned, has that entry as a rule of the very address in the next
+//! paragraph: see [`super::names`].
+//!
 //! **Destination.** Among the operator's entries for what the guest begins, those with ports outrank those without; among each
 //! kind the longest prefix decides, and block wins a tie. An entry with ports is about whole UDP and TCP datagrams to these
 //! ports; a fragment is covered by no allow entry with ports, and by every block entry with ports that covers its address.
 //! If no entry covers the datagram: the gateway passes. In nat mode, so does the world (globally reachable unicast, outside the link's own subnet),
 //! and port 53, UDP and TCP, of the DNS servers that the lease named, fragments excepted. Everything else is dropped.
+//!
+//! **DNS questions.** What has passed so far is looked at once more if it goes to port 53: a whole UDP datagram to a DNS server of
+//! the lease may be a question to take note of. Where only the names that entries allow may be asked for, whatever goes to port 53,
+//! fragments included, is a sound question for one, over UDP; another sound question is answered with a refusal.
 //!
 //! # From the host: ARP
 //!
@@ -77,11 +84,15 @@
 //! direction in any of them, a TCP header is whole and its lengths fit; a datagram that belongs to a flow passes; any other one
 //! is judged by the entries for what others begin, as above for the destination, with the guest's port for an `in` entry and the
 //! far side's for a bare one. If none covers it, it passes.
+//!
+//! **DNS answers.** A whole UDP datagram that has passed so far, from port 53 of a DNS server of the lease by way of the gateway's MAC,
+//! to the live lease, teaches the addresses of names. If there is no room for them, it is dropped.
 #![forbid(unsafe_code)]
 
 mod dhcp;
 mod from_guest;
 mod from_host;
+mod names;
 mod stateful;
 
 use std::net::Ipv4Addr;
@@ -92,12 +103,15 @@ use smoltcp::wire::{EthernetAddress, EthernetProtocol};
 use super::budget::Budget;
 use super::flows::Flows;
 use super::lease::Leases;
+use super::names::Names;
 use super::policy::{Policy, PolicyEntries};
+use super::reply::Replies;
 use super::verdict::DropReason;
-use super::{Config, Event, Instant, Isolation, Lease, NetType, Network};
+use super::{Config, DnsQuestions, Event, Instant, Isolation, Lease, NetType, Network};
 
 const DHCP_SERVER_PORT: u16 = 67;
 const DHCP_CLIENT_PORT: u16 = 68;
+const DNS_PORT: u16 = 53;
 
 /// The rules of one guest and all that they consult.
 #[derive(Debug)]
@@ -109,6 +123,9 @@ pub(super) struct Filter {
     subnet_broadcast: Option<Ipv4Addr>,
     policy: Policy,
     flows: Flows,
+    names: Names,
+    questions: DnsQuestions,
+    replies: Replies,
     leases: Leases,
     budget: Budget,
 }
@@ -124,6 +141,9 @@ impl Filter {
             subnet_broadcast: subnet_broadcast(network.subnet),
             policy: Policy::compile(&config.policy, network.gateway),
             flows: Flows::new(config.flow_keys),
+            names: Names::new(network.subnet, config.flow_keys),
+            questions: config.dns_questions,
+            replies: Replies::new(),
             leases: Leases::new(network),
             budget: Budget::new(),
         }
@@ -131,6 +151,12 @@ impl Filter {
 
     pub(super) fn set_policy(&mut self, entries: &PolicyEntries) {
         self.replace_policy(Policy::compile(entries, self.network.gateway));
+    }
+
+    /// The reply to the latest frame of the guest's; empty if there is none.
+    #[inline]
+    pub(super) fn reply(&self) -> &[u8] {
+        self.replies.frame()
     }
 
     #[inline]

@@ -19,7 +19,9 @@ pub mod flows;
 mod icmp;
 mod ipv4;
 pub mod lease;
+pub mod names;
 pub mod policy;
+pub mod reply;
 mod special;
 mod transactions;
 pub mod verdict;
@@ -62,6 +64,16 @@ pub enum Isolation {
     Open,
 }
 
+/// What the guest may ask by DNS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsQuestions {
+    /// Whatever the rules let pass.
+    #[default]
+    Any,
+    /// Of that, only questions for names that an entry allows; the rest is answered REFUSED.
+    OfAllowedNames,
+}
+
 /// The facts of the host's link that the filter needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -88,8 +100,10 @@ pub struct Config {
     pub network: Network,
     /// The operator's entries.
     pub policy: PolicyEntries,
+    /// What it may ask by DNS.
+    pub dns_questions: DnsQuestions,
     /// Random bits that nobody else knows: they decide where a flow stands in the table of flows, so that no guest can choose
-    /// flows that stand in each other's way.
+    /// flows that stand in each other's way; and so for the pins of names.
     pub flow_keys: [u64; 2],
 }
 
@@ -119,9 +133,19 @@ impl Engine {
     /// Judges a frame that the guest sent. A frame that is forwarded has been taken note of: forward it once, unchanged.
     pub fn on_guest_frame(&mut self, frame: &[u8], now: Instant) -> Verdict {
         self.advance(now);
-        let verdict = verdict(self.filter.judge_guest_frame(frame, self.now));
+        let verdict = match verdict(self.filter.judge_guest_frame(frame, self.now)) {
+            Verdict::Drop(reason) if !self.reply().is_empty() => Verdict::Reply(reason),
+            verdict => verdict,
+        };
         self.counters.count(Direction::FromGuest, frame.len(), verdict);
         verdict
+    }
+
+    /// The frame that answers the latest frame of the guest's, in the place of whom it was for, if the verdict was
+    /// [`Verdict::Reply`]: send it to the guest before the next one is judged.
+    #[must_use]
+    pub fn reply(&self) -> &[u8] {
+        self.filter.reply()
     }
 
     /// Judges a frame that the host sends to the guest.

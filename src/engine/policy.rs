@@ -4,11 +4,15 @@
 //! entry is bare, there are rules for what the guest sends and none for what it gets, and nobody keeps state. One entry
 //! with a direction makes the whole policy *stateful*: there are rules for both directions, a bare entry is one of each, and
 //! [`super::flows`] lets pass what belongs to what they admitted.
+//!
+//! Entries about names are rules of no address by themselves: [`super::names`] learns of which, and asks here with what
+//! they say of it.
 #![forbid(unsafe_code)]
 
 mod draft;
 mod entries;
 mod loopholes;
+mod named;
 mod ports;
 mod rules;
 
@@ -17,6 +21,7 @@ use std::net::Ipv4Addr;
 pub use super::entry::{Entry, EntryError, EntryFault, MAX_ENTRIES, PortRange, Target, Way};
 pub use draft::{Compiled, Draft, List, Sorted, Texts};
 pub use entries::PolicyEntries;
+pub(super) use named::{MATCHES, NameIndex, NameRules, Pinned};
 
 use rules::Rules;
 
@@ -53,6 +58,7 @@ pub(super) struct Policy {
     outward: Rules,
     /// None while every entry is bare.
     inward: Option<Rules>,
+    names: NameRules,
 }
 
 impl Policy {
@@ -61,6 +67,7 @@ impl Policy {
         Policy {
             outward: Rules::compile(&entries.rules(Way::Out, gateway)),
             inward: entries.is_stateful().then(|| Rules::compile(&entries.rules(Way::In, gateway))),
+            names: NameRules::compile(entries),
         }
     }
 
@@ -70,17 +77,23 @@ impl Policy {
         self.inward.is_some()
     }
 
-    /// What the rules say of what the guest sends to `address`.
+    /// The entries about names.
     #[inline]
-    pub(super) fn ruling_outward(&self, address: Ipv4Addr, carried: Carried) -> Ruling {
-        self.outward.ruling(address, carried)
+    pub(super) fn names(&self) -> &NameRules {
+        &self.names
+    }
+
+    /// What the rules say of what the guest sends to `address`, of which names' entries say what is `pinned`.
+    #[inline]
+    pub(super) fn ruling_outward(&self, address: Ipv4Addr, carried: Carried, pinned: Option<Pinned>) -> Ruling {
+        self.outward.ruling(address, carried, pinned)
     }
 
     /// What the rules say of what `address` sends to the guest. Stateless, there are none but for a neighbour, who is to be
     /// one whom the guest may reach: the answers come from the port that the guest may send to.
     #[inline]
-    pub(super) fn ruling_inward(&self, address: Ipv4Addr, carried: Carried) -> Ruling {
-        self.inward.as_ref().unwrap_or(&self.outward).ruling(address, carried)
+    pub(super) fn ruling_inward(&self, address: Ipv4Addr, carried: Carried, pinned: Option<Pinned>) -> Ruling {
+        self.inward.as_ref().unwrap_or(&self.outward).ruling(address, carried, pinned)
     }
 
     /// Whether the guest may have to do with `address` at all, in either direction.
@@ -101,7 +114,7 @@ mod tests {
     }
 
     fn outward(policy: &Policy, address: &str) -> Ruling {
-        policy.ruling_outward(address.parse().unwrap(), Carried::NoPorts)
+        policy.ruling_outward(address.parse().unwrap(), Carried::NoPorts, None)
     }
 
     fn with_ports(far: u16, guest: u16) -> Carried {
@@ -125,8 +138,8 @@ mod tests {
             assert_eq!(outward(&policy, address), Ruling::Blocked);
         }
         let server = Ipv4Addr::new(2, 2, 2, 2);
-        assert_eq!(policy.ruling_outward(server, with_ports(4, 5)), Ruling::Allowed);
-        assert_eq!(policy.ruling_outward(server, with_ports(5, 4)), Ruling::Blocked);
+        assert_eq!(policy.ruling_outward(server, with_ports(4, 5), None), Ruling::Allowed);
+        assert_eq!(policy.ruling_outward(server, with_ports(5, 4), None), Ruling::Blocked);
     }
 
     #[test]
@@ -144,7 +157,7 @@ mod tests {
     #[test]
     fn rules_with_ports_outrank_those_without_and_the_longest_that_knows_the_port_decides() {
         let policy = policy("0.0.0.0/0:443,10.0.0.0/8:80,10.1.0.0/16", "169.254.169.254,10.1.1.0/24:80,10.2.0.0/16");
-        let ruling = |address: &str, far| policy.ruling_outward(address.parse().unwrap(), with_ports(far, 1));
+        let ruling = |address: &str, far| policy.ruling_outward(address.parse().unwrap(), with_ports(far, 1), None);
         assert_eq!(ruling("169.254.169.254", 443), Ruling::Allowed, "the documented trap");
         assert_eq!(ruling("169.254.169.254", 80), Ruling::Blocked);
         assert_eq!(ruling("10.1.1.1", 80), Ruling::Blocked);
@@ -158,7 +171,7 @@ mod tests {
     #[test]
     fn a_fragment_is_covered_by_every_block_with_ports_and_by_no_allow_with_ports() {
         let policy = policy("10.0.0.0/8:443,10.1.0.0/16:80,10.2.0.0/16", "10.1.1.0/24:25");
-        let ruling = |address: &str| policy.ruling_outward(address.parse().unwrap(), Carried::Fragment);
+        let ruling = |address: &str| policy.ruling_outward(address.parse().unwrap(), Carried::Fragment, None);
         assert_eq!(ruling("10.0.0.1"), Ruling::Unmentioned);
         assert_eq!(ruling("10.1.1.1"), Ruling::Blocked);
         assert_eq!(ruling("10.2.0.1"), Ruling::Allowed);
@@ -170,14 +183,16 @@ mod tests {
         assert!(!policy("1.1.1.1:53", "2.2.2.2").is_stateful());
         let policy = policy("in 1.1.1.1:22,3.3.3.3:53", "out 2.2.2.2");
         assert!(policy.is_stateful());
-        let inward = |address: &str, far, guest| policy.ruling_inward(address.parse().unwrap(), with_ports(far, guest));
+        let inward =
+            |address: &str, far, guest| policy.ruling_inward(address.parse().unwrap(), with_ports(far, guest), None);
         assert_eq!(inward("1.1.1.1", 9, 22), Ruling::Allowed, "the guest's port");
         assert_eq!(inward("1.1.1.1", 22, 9), Ruling::Unmentioned);
         assert_eq!(inward("3.3.3.3", 53, 9), Ruling::Allowed, "the far side's");
         assert_eq!(inward("3.3.3.3", 9, 53), Ruling::Unmentioned);
         assert_eq!(inward("2.2.2.2", 9, 9), Ruling::Unmentioned);
         assert_eq!(outward(&policy, "2.2.2.2"), Ruling::Blocked);
-        let out = |address: &str, far, guest| policy.ruling_outward(address.parse().unwrap(), with_ports(far, guest));
+        let out =
+            |address: &str, far, guest| policy.ruling_outward(address.parse().unwrap(), with_ports(far, guest), None);
         assert_eq!(out("3.3.3.3", 53, 9), Ruling::Allowed);
         assert_eq!(out("1.1.1.1", 22, 22), Ruling::Unmentioned);
     }

@@ -30,6 +30,8 @@ pub enum Verdict {
     Forward,
     /// It is dropped.
     Drop(DropReason),
+    /// It is dropped, and [`Engine::reply`](super::Engine::reply) is to be sent to the guest.
+    Reply(DropReason),
 }
 
 /// Makes the enum, the list of all reasons, their names and their descriptions from one table, so that none is forgotten.
@@ -92,6 +94,8 @@ drop_reasons! {
     Blocked "blocked" "a destination, or an origin, that an entry of the policy blocks"
     NotReachable "not-reachable" "a destination that is not reachable unless the policy allows it"
     Neighbour "neighbour" "from another address of the subnet, while the guest is isolated"
+    DnsName "dns-name" "a DNS question for a name that no entry allows, or one that cannot be read, while only such may be asked"
+    PinsFull "pins-full" "an answer to a DNS question for whose addresses there is no room"
     FlowTableFull "flow-table-full" "no room for one more flow"
 }
 
@@ -111,10 +115,16 @@ pub struct Traffic {
 }
 
 /// What an engine has done so far, per direction: what it forwarded, and what it dropped, per reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {
     forwarded: [Traffic; 2],
     dropped: [[u64; DropReason::ALL.len()]; 2],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters { forwarded: [Traffic::default(); 2], dropped: [[0; DropReason::ALL.len()]; 2] }
+    }
 }
 
 impl Counters {
@@ -152,7 +162,9 @@ impl Counters {
                 traffic.frames += 1;
                 traffic.bytes += length as u64;
             }
-            Verdict::Drop(reason) => self.dropped[direction as usize][reason as usize] += 1,
+            Verdict::Drop(reason) | Verdict::Reply(reason) => {
+                self.dropped[direction as usize][reason as usize] += 1;
+            }
         }
     }
 }

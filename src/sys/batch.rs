@@ -82,6 +82,13 @@ impl Batch {
         }
     }
 
+    /// Adds a frame. Nothing happens when no slot is free, or it is longer than one.
+    pub fn push(&mut self, frame: &[u8]) {
+        let Some(slot) = self.free_slots().next().and_then(|slot| slot.get_mut(..frame.len())) else { return };
+        slot.copy_from_slice(frame);
+        self.commit(frame.len());
+    }
+
     /// Keeps the frames for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
         let mut kept = std::mem::take(&mut self.kept);
@@ -116,23 +123,18 @@ impl Batch {
 mod tests {
     use super::*;
 
-    fn push(batch: &mut Batch, bytes: &[u8]) {
-        batch.free_slots().next().expect("a free slot")[..bytes.len()].copy_from_slice(bytes);
-        batch.commit(bytes.len());
-    }
-
     #[test]
     fn frames_come_out_in_order_and_without_the_withdrawn_ones() {
         let mut batch = Batch::new(4, 10);
         for bytes in [&b"one"[..], b"two", b"three"] {
-            push(&mut batch, bytes);
+            batch.push(bytes);
         }
         batch.retain(|frame| frame != b"two");
         assert_eq!(batch.frames().collect::<Vec<_>>(), [&b"one"[..], b"three"]);
         assert_eq!(batch.frame_behind_zeroes(1), Some(&b"\0\0\0\0\0\0\0\0\0\0three"[..]));
         assert_eq!((batch.frame(1), batch.frame(2)), (Some(&b"three"[..]), None));
         assert_eq!((batch.len(), batch.room()), (2, 1));
-        push(&mut batch, b"four");
+        batch.push(b"four");
         assert_eq!(batch.frames().last(), Some(&b"four"[..]));
         batch.clear();
         assert!(batch.is_empty());
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn a_full_batch_takes_no_more() {
         let mut batch = Batch::new(1, 10);
-        push(&mut batch, b"one");
+        batch.push(b"one");
         assert_eq!(batch.free_slots().len(), 0);
         batch.commit(5);
         assert_eq!(batch.len(), 1);

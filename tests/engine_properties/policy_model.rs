@@ -32,6 +32,7 @@ fn entry() -> impl Strategy<Value = Entry> {
 fn covers(entry: &Entry, address: Ipv4Addr) -> Option<u8> {
     let (prefix, length) = match entry.target {
         Target::Host => (GATEWAY, 32),
+        Target::Name(_) => panic!("no entry here is about a name"),
         Target::Prefix(net) => (net.addr(), net.prefix_len()),
     };
     let same_bits =

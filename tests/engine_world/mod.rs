@@ -1,6 +1,8 @@
 //! A guest's engine in virtual time, with the frames that bring it to life, for the tests of the engine.
 #![allow(dead_code, unreachable_pub)] // Each test binary that includes this uses its own part.
 
+#[path = "../support/dns.rs"]
+pub mod dns;
 #[path = "../support/frames.rs"]
 pub mod frames;
 
@@ -8,8 +10,8 @@ use std::net::Ipv4Addr;
 
 use frames::*;
 use softnet::engine::{
-    Config, Direction, DropReason, Engine, Entry, EthernetAddress, Event, Instant, Isolation, NetType, Network,
-    PolicyEntries, Verdict,
+    Config, Direction, DnsQuestions, DropReason, Engine, Entry, EthernetAddress, Event, Instant, Isolation, NetType,
+    Network, PolicyEntries, Verdict,
 };
 
 /// The largest frame of the link of these tests.
@@ -30,6 +32,7 @@ pub fn config() -> Config {
             max_frame: MAX_FRAME,
         },
         policy: PolicyEntries::default(),
+        dns_questions: DnsQuestions::Any,
         flow_keys: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
     }
 }
@@ -100,7 +103,8 @@ impl World {
             assert_eq!(new.frames - old.frames, u64::from(forwarded));
             assert_eq!(new.bytes - old.bytes, if forwarded { length as u64 } else { 0 });
             for reason in DropReason::ALL {
-                let dropped = each == direction && verdict == Verdict::Drop(reason);
+                let dropped =
+                    each == direction && (verdict == Verdict::Drop(reason) || verdict == Verdict::Reply(reason));
                 assert_eq!(
                     after.dropped(each, reason) - before.dropped(each, reason),
                     u64::from(dropped),
@@ -110,7 +114,7 @@ impl World {
         }
         match verdict {
             Verdict::Forward => Ok(()),
-            Verdict::Drop(reason) => Err(reason),
+            Verdict::Drop(reason) | Verdict::Reply(reason) => Err(reason),
         }
     }
 

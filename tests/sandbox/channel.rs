@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use softnet::channel::Channel;
-use softnet::engine::{Config, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use softnet::control::ChannelNames;
+use softnet::engine::{Config, DnsQuestions, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
 use softnet::sandbox::Features;
 use softnet::sys::stream;
 
@@ -39,6 +40,7 @@ fn engine() -> Engine {
             max_frame: 1514,
         },
         policy: PolicyEntries::default(),
+        dns_questions: DnsQuestions::Any,
         flow_keys: [1, 2],
     })
 }
@@ -47,7 +49,7 @@ fn engine() -> Engine {
 fn a_whole_session_is_legal_with_a_channel() {
     with_channel(|(ours, client, ..)| {
         let mut engine = engine();
-        let mut channel = Channel::new(ours, &engine);
+        let mut channel = Channel::new(ours, &engine, ChannelNames::Refused);
         let mut buffer = [0; 4096];
         let entries: Vec<String> = (0..4000).map(|n| format!("\"10.{}.{}.0/24\"", n / 250, n % 250)).collect();
         let request = format!(

@@ -19,13 +19,15 @@ pub struct EntryError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryFault {
     /// Nothing, where an entry should be.
-    #[error("is empty; write an IPv4 address, a CIDR or @host, or leave it and its comma out")]
+    #[error("is empty; write an IPv4 address, a CIDR, @host or a name, or leave it and its comma out")]
     Empty,
     /// White space.
     #[error("has a blank; only one or more spaces behind `in` or `out` are taken")]
     Blank,
     /// `in` or `out`, and nothing behind.
-    #[error("has a direction and no target; write `in` or `out`, a space, and an IPv4 address, a CIDR or @host")]
+    #[error(
+        "has a direction and no target; write `in` or `out`, a space, and an IPv4 address, a CIDR, @host or a name"
+    )]
     NoTarget,
     /// `@HOST`, `IN` and other spellings.
     #[error("is to be written in lower case: @host, in, out")]
@@ -33,9 +35,31 @@ pub enum EntryFault {
     /// An IPv6 address.
     #[error("IPv6 never passes softnet, so no entry can be about it; write an IPv4 address or CIDR")]
     Ipv6,
-    /// A host name, or something like it.
-    #[error("is not an address, and names are not looked up; write an IPv4 address, a CIDR or @host")]
+    /// Neither an address nor a name.
+    #[error("is neither an address nor a name with a dot in it; write an IPv4 address, a CIDR, @host or a whole name")]
     Name,
+    /// A character that no name has.
+    #[error(
+        "has a character that names do not have; write letters, digits, hyphens and dots, and other letters as xn--..."
+    )]
+    NameCharacter,
+    /// A part of a name that is none.
+    #[error(
+        "has an empty part of a name, one of more than 63 bytes, or one with a hyphen at an end; write the whole name"
+    )]
+    NameLabel,
+    /// Too long for a name.
+    #[error("has a name of more than 253 bytes; no name is so long")]
+    NameLength,
+    /// A star elsewhere than in front.
+    #[error("has a star inside of a name; write `*.` in front of a name, for all names below it, or no star")]
+    Wildcard,
+    /// A name in an `in` entry.
+    #[error(
+        "is about what others begin, and a name's addresses are not known before the guest asks for them; write `out` or \
+         no direction, or an address"
+    )]
+    NameInward,
     /// Another word behind `@`.
     #[error("is unknown; the only target with @ is @host, without a prefix length")]
     UnknownTarget,
@@ -62,7 +86,7 @@ pub enum EntryFault {
 }
 
 /// A fault, and the byte of the entry at which it was seen.
-pub(super) type Misfit = (EntryFault, usize);
+pub(in super::super) type Misfit = (EntryFault, usize);
 
 impl EntryError {
     /// The longest part of an entry that an error repeats, in characters.

@@ -12,9 +12,7 @@ use super::super::policy::{Carried, Ruling};
 use super::super::special::is_global_unicast;
 use super::super::verdict::{Direction, DropReason};
 use super::super::{Instant, Isolation, NetType};
-use super::{Arp, DHCP_SERVER_PORT, Ethernet, Filter};
-
-const DNS_PORT: u16 = 53;
+use super::{Arp, DHCP_SERVER_PORT, DNS_PORT, Ethernet, Filter};
 
 /// What the transport header of a datagram says to the rules.
 enum Transport<'a> {
@@ -32,6 +30,7 @@ impl Filter {
     /// Judges a frame that the guest sent, and takes note of what it asks of the DHCP server.
     #[inline]
     pub(in super::super) fn judge_guest_frame(&mut self, frame: &[u8], now: Instant) -> Result<(), DropReason> {
+        self.replies.clear();
         let frame = self.check_size(frame)?;
         if frame.source() != self.guest_mac {
             return Err(DropReason::EthernetSource);
@@ -79,9 +78,11 @@ impl Filter {
             } else {
                 Step::read(Direction::FromGuest, &datagram, header)
             };
-            return self.judge_stateful(Direction::FromGuest, datagram.destination(), carried, step.as_ref(), now);
+            self.judge_stateful(Direction::FromGuest, datagram.destination(), carried, step.as_ref(), now)?;
+        } else {
+            self.check_destination(datagram.destination(), carried, now)?;
         }
-        self.check_destination(datagram.destination(), carried)
+        if self.heeds_names() { self.on_guest_datagram(frame, &datagram, header, now) } else { Ok(()) }
     }
 
     #[inline]
@@ -128,8 +129,13 @@ impl Filter {
 
     /// What the rules say of a datagram to `address`, and the default where they say nothing.
     #[inline]
-    pub(super) fn check_destination(&self, address: Ipv4Addr, carried: Carried) -> Result<(), DropReason> {
-        match self.policy.ruling_outward(address, carried) {
+    pub(super) fn check_destination(
+        &self,
+        address: Ipv4Addr,
+        carried: Carried,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match self.ruling_outward(address, carried, now) {
             Ruling::Allowed => Ok(()),
             Ruling::Blocked => Err(DropReason::Blocked),
             Ruling::Unmentioned if self.is_reachable_by_default(address, carried) => Ok(()),

@@ -76,10 +76,13 @@ impl Filter {
             _ => {}
         }
         let standing = self.standing(datagram.source(), frame.source())?;
-        if !self.policy.is_stateful() && standing == Standing::Heard {
-            return Ok(());
+        if self.policy.is_stateful() || standing != Standing::Heard {
+            self.judge_host_by_policy(&datagram, udp_ports, standing, now)?;
         }
-        self.judge_host_by_policy(&datagram, udp_ports, standing, now)
+        match udp_ports {
+            Some(ports) if self.heeds_names() => self.on_host_datagram(frame, &datagram, ports, now),
+            _ => Ok(()),
+        }
     }
 
     /// What the policy makes of a datagram for the guest, whose sender is a neighbour or whose policy is stateful.
@@ -103,7 +106,7 @@ impl Filter {
             (Part::Whole, None) => Carried::NoPorts,
         };
         if !self.policy.is_stateful() {
-            return self.check_origin(datagram.source(), carried);
+            return self.check_origin(datagram.source(), carried, now);
         }
         let step = if self.leases.is_leased(datagram.destination()) {
             // A neighbour is on the way to nobody else, and has nothing to say of others' flows.
@@ -116,8 +119,8 @@ impl Filter {
     }
 
     /// What the rules say of a datagram from `address`: everybody but a neighbour may begin where they say nothing.
-    pub(super) fn check_origin(&self, address: Ipv4Addr, carried: Carried) -> Result<(), DropReason> {
-        match self.policy.ruling_inward(address, carried) {
+    pub(super) fn check_origin(&self, address: Ipv4Addr, carried: Carried, now: Instant) -> Result<(), DropReason> {
+        match self.ruling_inward(address, carried, now) {
             Ruling::Allowed => Ok(()),
             Ruling::Blocked | Ruling::Unmentioned if self.is_neighbour(address) => Err(DropReason::Neighbour),
             Ruling::Blocked => Err(DropReason::Blocked),

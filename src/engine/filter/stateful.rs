@@ -18,6 +18,7 @@ impl Filter {
             (true, true) => self.flows.begin_generation(Before::Stateful),
             (_, false) => self.flows.clear(),
         }
+        self.names.on_policy(self.policy.names(), policy.names());
         self.policy = policy;
     }
 
@@ -38,7 +39,7 @@ impl Filter {
         {
             return Ok(());
         }
-        self.judge_by_rules(direction, far, carried)?;
+        self.judge_by_rules(direction, far, carried, now)?;
         match step {
             Some(step) => self.flows.admit(direction, step, found, now),
             None => Ok(()),
@@ -52,7 +53,7 @@ impl Filter {
         if found.is_current {
             return Some(found);
         }
-        if self.judge_by_rules(found.initiator, step.key.far, step.key.carried()).is_ok() {
+        if self.judge_by_rules(found.initiator, step.key.far, step.key.carried(), now).is_ok() {
             self.flows.allow(found);
             Some(found)
         } else {
@@ -61,10 +62,16 @@ impl Filter {
         }
     }
 
-    fn judge_by_rules(&self, direction: Direction, far: Ipv4Addr, carried: Carried) -> Result<(), DropReason> {
+    fn judge_by_rules(
+        &self,
+        direction: Direction,
+        far: Ipv4Addr,
+        carried: Carried,
+        now: Instant,
+    ) -> Result<(), DropReason> {
         match direction {
-            Direction::FromGuest => self.check_destination(far, carried),
-            Direction::FromHost => self.check_origin(far, carried),
+            Direction::FromGuest => self.check_destination(far, carried, now),
+            Direction::FromHost => self.check_origin(far, carried, now),
         }
     }
 }

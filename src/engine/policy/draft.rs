@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::rules::{Rule, Rules};
-use super::{Entry, EntryError, MAX_ENTRIES, Policy, PolicyEntries, Way};
+use super::{Entry, EntryError, MAX_ENTRIES, NameRules, Policy, PolicyEntries, Target, Way};
 
 /// One of a policy's two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub struct Draft {
     block: ByText,
     /// How many entries have come, duplicates counted.
     count: usize,
+    has_names: bool,
 }
 
 impl Draft {
@@ -43,12 +44,19 @@ impl Draft {
         }
         let entry: Entry = text.parse()?;
         self.count += 1;
+        self.has_names |= matches!(entry.target, Target::Name(_));
         let entries = match list {
             List::Allow => &mut self.allow,
             List::Block => &mut self.block,
         };
         entries.insert(entry.to_string(), entry);
         Ok(())
+    }
+
+    /// Whether any entry is about a name.
+    #[must_use]
+    pub fn has_names(&self) -> bool {
+        self.has_names
     }
 
     /// The policy in normal form, and the texts of its entries in the same order.
@@ -59,8 +67,9 @@ impl Draft {
         let sorted = Sorted {
             entries: PolicyEntries { allow, block },
             rule_count: 0,
+            names: NameRules::default(),
             outward: None,
-            next: Step::Merge(Way::Out),
+            next: Step::Names,
         };
         (sorted, Texts { allow: allow_texts, block: block_texts })
     }
@@ -89,12 +98,15 @@ impl PolicyEntries {
 pub struct Sorted {
     entries: PolicyEntries,
     rule_count: usize,
+    names: NameRules,
     outward: Option<Rules>,
     next: Step,
 }
 
 #[derive(Debug)]
 enum Step {
+    /// The entries about names are to be compiled.
+    Names,
     /// The rules of a direction are to be merged.
     Merge(Way),
     /// They are to be compiled.
@@ -116,6 +128,11 @@ impl Sorted {
     /// The policy, if there is another step to do.
     pub fn compile(mut self, gateway: Ipv4Addr) -> Result<Compiled, Box<Sorted>> {
         self.next = match self.next {
+            Step::Names => {
+                self.names = NameRules::compile(&self.entries);
+                self.rule_count += self.names.rule_count();
+                Step::Merge(Way::Out)
+            }
             Step::Merge(way) => {
                 let merged = self.entries.rules(way, gateway);
                 self.rule_count += merged.len();
@@ -123,19 +140,17 @@ impl Sorted {
             }
             Step::Compile(way, merged) => {
                 let rules = Rules::compile(&merged);
-                let (entries, rule_count) = (self.entries, self.rule_count);
-                match self.outward {
-                    None if way == Way::Out && entries.is_stateful() => {
-                        (self.entries, self.outward) = (entries, Some(rules));
-                        Step::Merge(Way::In)
+                let (outward, inward) = match self.outward {
+                    None if way == Way::Out && self.entries.is_stateful() => {
+                        self.outward = Some(rules);
+                        self.next = Step::Merge(Way::In);
+                        return Err(Box::new(self));
                     }
-                    None => {
-                        return Ok(Compiled { entries, rules: Policy { outward: rules, inward: None }, rule_count });
-                    }
-                    Some(outward) => {
-                        return Ok(Compiled { entries, rules: Policy { outward, inward: Some(rules) }, rule_count });
-                    }
-                }
+                    None => (rules, None),
+                    Some(outward) => (outward, Some(rules)),
+                };
+                let rules = Policy { outward, inward, names: self.names };
+                return Ok(Compiled { entries: self.entries, rules, rule_count: self.rule_count });
             }
         };
         Err(Box::new(self))
@@ -160,7 +175,17 @@ mod tests {
 
     #[test]
     fn a_draft_comes_to_the_normal_form() {
-        let texts = ["9.0.0.0/8", "10.1.2.3/8", "in  @host", "10.0.0.0/8", "1.2.3.4:22-22", "out 1.2.3.4", "@host:1-2"];
+        let texts = [
+            "9.0.0.0/8",
+            "10.1.2.3/8",
+            "in  @host",
+            "10.0.0.0/8",
+            "1.2.3.4:22-22",
+            "out 1.2.3.4",
+            "@host:1-2",
+            "A.org",
+            "a.org.",
+        ];
         let mut draft = Draft::default();
         for text in texts {
             draft.push(List::Allow, text).unwrap();
@@ -190,6 +215,7 @@ mod tests {
         for (allow, block) in [
             (&["10.0.0.0/8", "1.2.3.4:22", "0.0.0.0/0:1-100"][..], &["10.1.0.0/16", "@host"][..]),
             (&["in 10.0.0.0/8:22", "out 10.1.0.0/16", "10.1.2.0/24"], &["in 10.1.0.0/16", "10.1.2.3:80"]),
+            (&["www.example.org:443", "*.example.org"], &["out www.example.org:1-9", "a.example.org"]),
             (&[], &[]),
         ] {
             let mut draft = Draft::default();

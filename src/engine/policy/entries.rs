@@ -2,14 +2,15 @@
 //! with ports opens what one without closes.
 #![forbid(unsafe_code)]
 
+use std::cmp::Ordering;
 use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use super::super::entry::{Entry, EntryError, MAX_ENTRIES, Target, Way};
-use super::Ruling;
 use super::rules::{Rule, Whose};
+use super::{NameRules, Ruling};
 
 /// The operator's entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,19 +82,26 @@ impl PolicyEntries {
     #[must_use]
     pub fn rule_count(&self, gateway: Ipv4Addr) -> usize {
         let inward = if self.is_stateful() { self.rules(Way::In, gateway).len() } else { 0 };
-        self.rules(Way::Out, gateway).len() + inward
+        self.rules(Way::Out, gateway).len() + inward + NameRules::compile(self).rule_count()
     }
 
-    /// The rules of one direction, merged, in the order that [`Rules::compile`](super::rules::Rules::compile) asks for.
+    /// Whether any entry is about a name.
+    #[must_use]
+    pub fn has_names(&self) -> bool {
+        self.allow.iter().chain(&self.block).any(|entry| matches!(entry.target, Target::Name(_)))
+    }
+
+    /// The rules of addresses in one direction, merged, in the order that [`Rules::compile`](super::rules::Rules::compile) asks for.
     pub(super) fn rules(&self, way: Way, gateway: Ipv4Addr) -> Vec<Rule> {
         let lists = [(&self.allow, Ruling::Allowed), (&self.block, Ruling::Blocked)];
         let mut rules: Vec<Rule> = lists
             .into_iter()
             .flat_map(|(list, ruling)| list.iter().map(move |entry| (entry, ruling)))
             .filter(|(entry, _)| entry.way == Way::Bare || entry.way == way)
-            .map(|(entry, ruling)| {
+            .filter_map(|(entry, ruling)| {
                 let whose = if entry.way == Way::In { Whose::Guest } else { Whose::Far };
-                Rule { prefix: entry.target.prefix(gateway), ports: entry.ports.map(|ports| (whose, ports)), ruling }
+                let prefix = entry.target.prefix(gateway)?;
+                Some(Rule { prefix, ports: entry.ports.map(|ports| (whose, ports)), ruling })
             })
             .collect();
         // Block is in front of allow, and wins.
@@ -104,39 +112,77 @@ impl PolicyEntries {
 }
 
 /// An entry's text in place, with zeroes behind, which are below every character: 4096 of them are sorted within a frame's
-/// time, and 4096 strings are not.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Text {
-    bytes: [u8; Text::LONGEST],
-    length: usize,
+/// time, and 4096 strings are not. One about a name may be too long for that, and is a string.
+enum Text {
+    InPlace { bytes: [u8; Text::LONGEST], length: usize },
+    String(String),
 }
 
 impl Text {
-    const LONGEST: usize = "out 255.255.255.255/32:65535-65535".len();
+    /// The longest entry about an address has 34 bytes.
+    const LONGEST: usize = 40;
 
     fn of(entry: &Entry) -> Self {
-        let mut text = Text { bytes: [0; Self::LONGEST], length: 0 };
-        // There is room: see the test.
-        let _ = write!(text, "{entry}");
-        text
+        let (mut bytes, mut length) = ([0; Self::LONGEST], 0);
+        match write!(InPlace { bytes: &mut bytes, length: &mut length }, "{entry}") {
+            Ok(()) => Text::InPlace { bytes, length },
+            Err(fmt::Error) => Text::String(entry.to_string()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Text::InPlace { bytes, length } => bytes.get(..*length).unwrap_or_default(),
+            Text::String(text) => text.as_bytes(),
+        }
     }
 }
 
-impl fmt::Write for Text {
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Text::InPlace { bytes: a, .. }, Text::InPlace { bytes: b, .. }) => a.cmp(b),
+            _ => self.bytes().cmp(other.bytes()),
+        }
+    }
+}
+
+struct InPlace<'a> {
+    bytes: &'a mut [u8; Text::LONGEST],
+    length: &'a mut usize,
+}
+
+impl fmt::Write for InPlace<'_> {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        let room = self.bytes.get_mut(self.length..self.length + part.len()).ok_or(fmt::Error)?;
+        let end = *self.length + part.len();
+        let room = self.bytes.get_mut(*self.length..end).ok_or(fmt::Error)?;
         room.copy_from_slice(part.as_bytes());
-        self.length += part.len();
+        *self.length = end;
         Ok(())
     }
 }
 
 impl Target {
-    /// The prefix; `@host` is the /32 of `gateway`.
-    pub(super) fn prefix(&self, gateway: Ipv4Addr) -> Ipv4Net {
+    /// The prefix, if it is not a name; `@host` is the /32 of `gateway`.
+    pub(super) fn prefix(&self, gateway: Ipv4Addr) -> Option<Ipv4Net> {
         match self {
-            Target::Prefix(net) => *net,
-            Target::Host => Ipv4Net::from(gateway),
+            Target::Prefix(net) => Some(*net),
+            Target::Host => Some(Ipv4Net::from(gateway)),
+            Target::Name(_) => None,
         }
     }
 }
@@ -190,9 +236,11 @@ mod tests {
 
     #[test]
     fn the_longest_text_has_room() {
-        for text in ["out 255.255.255.255/32:65534-65535", "in @host"] {
-            let Text { bytes, length } = Text::of(&text.parse().unwrap());
-            assert_eq!(&bytes[..length], text.as_bytes());
+        let name = format!("out *.{}.example.org:1-2", "a".repeat(63));
+        for text in ["out 255.255.255.255/32:65534-65535", "in @host", "*.example.org", &name] {
+            let of_entry = Text::of(&text.parse().unwrap());
+            assert_eq!(of_entry.bytes(), text.as_bytes());
+            assert_eq!(matches!(of_entry, Text::String(_)), text == name);
         }
     }
 
@@ -205,6 +253,9 @@ mod tests {
         assert_eq!(count(&["in 1.1.1.1"], &["2.2.2.2"]), 3, "a bare one counts twice");
         assert_eq!(count(&["in 1.1.1.1", "1.1.1.1"], &["out 1.1.1.1"]), 2, "and merges with both");
         assert_eq!(count(&["in 1.1.1.1:22", "1.1.1.1:22"], &[]), 3, "the guest's port 22 and the far side's");
+        let names = ["a.org:5", "A.org.", "*.a.org", "a.org:5-5", "a.org:1-9", "1.1.1.1"];
+        assert_eq!(count(&names, &["a.org", "a.org:5"]), 5, "a name is a target like any other");
+        assert_eq!(count(&names, &["a.org", "out a.org:6"]), 11);
     }
 
     #[test]

@@ -29,21 +29,23 @@ impl PolicyEntries {
 
 /// Whether the target of one entry is a part of the other's, and not all of it.
 fn lies_within(narrow: &Entry, wide: &Entry, gateway: Ipv4Addr) -> bool {
-    let (wide, narrow) = (wide.target.prefix(gateway), narrow.target.prefix(gateway));
-    wide != narrow && wide.contains(&narrow)
+    match (wide.target.prefix(gateway), narrow.target.prefix(gateway)) {
+        (Some(wide), Some(narrow)) => wide != narrow && wide.contains(&narrow),
+        _ => false,
+    }
 }
 
 fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr) -> bool {
-    let narrow = block.target.prefix(gateway);
+    let Some(narrow) = block.target.prefix(gateway) else { return false };
     let is_of_both = |way| [allow.way, block.way].iter().all(|&of| of == way || of == Way::Bare);
     let Some(ports) = allow.ports else { return false };
     // Both ends of both, which is enough for what people write.
     let reaches = |address: Ipv4Addr| {
         [ports.first(), ports.last()].into_iter().any(|port| {
-            let outward = || policy.ruling_outward(address, Carried::Ports { far: port, guest: 0 });
+            let outward = || policy.ruling_outward(address, Carried::Ports { far: port, guest: 0 }, None);
             let inward = || match allow.way {
-                Way::In => policy.ruling_inward(address, Carried::Ports { far: 0, guest: port }),
-                Way::Bare | Way::Out => policy.ruling_inward(address, Carried::Ports { far: port, guest: 0 }),
+                Way::In => policy.ruling_inward(address, Carried::Ports { far: 0, guest: port }, None),
+                Way::Bare | Way::Out => policy.ruling_inward(address, Carried::Ports { far: port, guest: 0 }, None),
             };
             (is_of_both(Way::Out) && outward() == Ruling::Allowed)
                 || (is_of_both(Way::In) && inward() == Ruling::Allowed)

@@ -13,7 +13,7 @@ use prefix_trie::PrefixMap;
 
 use super::super::entry::PortRange;
 use super::ports::PortRules;
-use super::{Carried, Ruling};
+use super::{Carried, Pinned, Ruling};
 
 /// Whose port a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +53,8 @@ pub(super) struct Rules {
 struct Node {
     /// By the longest rule without ports.
     ruling: Ruling,
+    /// Whether that is one of the very address.
+    is_of_address: bool,
     /// Where the rules with ports of the longest prefix that has any are.
     ported: Option<u32>,
 }
@@ -60,6 +62,8 @@ struct Node {
 /// The rules with ports of one prefix.
 #[derive(Debug)]
 struct Ported {
+    /// Whether they are of the very address.
+    is_of_address: bool,
     far: PortRules,
     guest: PortRules,
     /// The same of the next shorter prefix that has any.
@@ -70,7 +74,22 @@ struct Ported {
     blocks: bool,
 }
 
-const UNRULED: Node = Node { ruling: Ruling::Unmentioned, ported: None };
+const UNRULED: Node = Node { ruling: Ruling::Unmentioned, is_of_address: false, ported: None };
+
+impl Node {
+    /// With what the entries of an address' names say without ports: they are rules of the very address.
+    fn with(self, pinned: Pinned) -> Self {
+        let ruling = match pinned.plain {
+            Ruling::Unmentioned => self.ruling,
+            plain if self.is_of_address => plain.min(self.ruling),
+            plain => plain,
+        };
+        Node { ruling, ..self }
+    }
+}
+
+/// The length of the prefix that is one address.
+const ADDRESS: u8 = 32;
 
 impl Rules {
     /// Compiles rules that are sorted by [`Rule::key`], each key once.
@@ -83,7 +102,8 @@ impl Rules {
             let without_ports = same_prefix.iter().find(|rule| rule.ports.is_none());
             let ruling = without_ports.map_or(around.ruling, |rule| rule.ruling);
             let ported = rules.add_ported(same_prefix, around.ported);
-            rules.prefixes.insert(first.prefix, Node { ruling, ported });
+            let is_of_address = without_ports.is_some() && first.prefix.prefix_len() == ADDRESS;
+            rules.prefixes.insert(first.prefix, Node { ruling, is_of_address, ported });
         }
         rules
     }
@@ -104,38 +124,49 @@ impl Rules {
         let allows = has(Ruling::Allowed) || around.is_some_and(|around| around.allows);
         let blocks = has(Ruling::Blocked) || around.is_some_and(|around| around.blocks);
         let index = u32::try_from(self.ported.len()).ok();
-        self.ported.push(Ported { far, guest, outer, allows, blocks });
+        let is_of_address = rules.first().is_some_and(|rule| rule.prefix.prefix_len() == ADDRESS);
+        self.ported.push(Ported { is_of_address, far, guest, outer, allows, blocks });
         index
     }
 
-    /// What the rules say of a datagram to or from `address`.
+    /// What the rules say of a datagram to or from `address`, and the entries of its names with them, if it has any.
     #[inline]
-    pub(super) fn ruling(&self, address: Ipv4Addr, carried: Carried) -> Ruling {
-        if self.is_empty {
+    pub(super) fn ruling(&self, address: Ipv4Addr, carried: Carried, pinned: Option<Pinned>) -> Ruling {
+        if self.is_empty && pinned.is_none() {
             return Ruling::Unmentioned;
         }
         let node = self.node(&Ipv4Net::from(address));
-        match node.ported {
-            None => node.ruling,
-            Some(_) => self.ruling_by_ports(node, carried),
+        match (node.ported, pinned) {
+            (None, None) => node.ruling,
+            (Some(_), None) => self.ruling_by_ports(node, carried, Pinned::NOTHING),
+            (_, Some(pinned)) => self.ruling_by_ports(node.with(pinned), carried, pinned),
         }
     }
 
     /// Rules with ports outrank those without; among them the longest prefix that knows the port decides, then block.
-    fn ruling_by_ports(&self, node: Node, carried: Carried) -> Ruling {
+    fn ruling_by_ports(&self, node: Node, carried: Carried, pinned: Pinned) -> Ruling {
         match carried {
             Carried::Ports { far, guest } => {
+                // Of the very address, as those of the longest prefix may be, which then decide together.
+                let mut ruling = pinned.ported;
                 let mut next = self.ported(node.ported);
                 while let Some(ported) = next {
-                    match (ported.far.ruling(far), ported.guest.ruling(guest)) {
-                        (Ruling::Blocked, _) | (_, Ruling::Blocked) => return Ruling::Blocked,
-                        (Ruling::Allowed, _) | (_, Ruling::Allowed) => return Ruling::Allowed,
-                        (Ruling::Unmentioned, Ruling::Unmentioned) => next = self.ported(ported.outer),
+                    if !ported.is_of_address && ruling != Ruling::Unmentioned {
+                        break;
                     }
+                    ruling = ruling.min(ported.far.ruling(far)).min(ported.guest.ruling(guest));
+                    if ruling != Ruling::Unmentioned {
+                        break;
+                    }
+                    next = self.ported(ported.outer);
                 }
-                node.ruling
+                if ruling == Ruling::Unmentioned { node.ruling } else { ruling }
             }
-            Carried::Fragment if self.ported(node.ported).is_some_and(|ported| ported.blocks) => Ruling::Blocked,
+            Carried::Fragment
+                if pinned.blocks_a_port || self.ported(node.ported).is_some_and(|ported| ported.blocks) =>
+            {
+                Ruling::Blocked
+            }
             Carried::Fragment | Carried::NoPorts => node.ruling,
         }
     }

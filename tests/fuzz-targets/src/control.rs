@@ -3,8 +3,8 @@
 //! serde_json is what the requests and replies are read with a second time.
 
 use serde_json::{Map, Value};
-use softnet::control::{MAX_REQUEST, Session};
-use softnet::engine::{Config, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use softnet::control::{ChannelNames, MAX_REQUEST, Session};
+use softnet::engine::{Config, DnsQuestions, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
 
 fn engine() -> Engine {
     Engine::new(Config {
@@ -18,6 +18,7 @@ fn engine() -> Engine {
             max_frame: 1514,
         },
         policy: PolicyEntries::default(),
+        dns_questions: DnsQuestions::Any,
         flow_keys: [1, 2],
     })
 }
@@ -25,7 +26,7 @@ fn engine() -> Engine {
 /// All replies to `stream`, which comes in pieces of these sizes, over and over; and the engine after it.
 fn replies(stream: &[u8], sizes: &[u8]) -> (Vec<u8>, Engine) {
     let mut engine = engine();
-    let mut session = Session::new(&engine);
+    let mut session = Session::new(&engine, ChannelNames::Refused);
     let (mut replies, mut rest) = (Vec::new(), stream);
     let mut sizes = sizes.iter().cycle();
     while !rest.is_empty() || session.is_busy() {

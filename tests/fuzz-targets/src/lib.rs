@@ -22,6 +22,7 @@ compile_error!(
 
 pub mod control;
 pub mod dhcp;
+pub mod dns;
 #[allow(missing_docs)]
 #[path = "../../support/frames.rs"]
 pub mod frames;
@@ -44,10 +45,11 @@ pub struct Target {
 }
 
 /// All targets. Another one needs a line here, and its program and a folder for its corpus in `fuzz/`.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "guest_frames", run: |data| drop(program::guest_frames(data)) },
     Target { name: "host_frames", run: |data| drop(program::host_frames(data)) },
     Target { name: "dhcp", run: |data| drop(dhcp::dhcp(data)) },
+    Target { name: "dns", run: |data| _ = dns::dns(data) },
     Target { name: "policy_entries", run: text::policy_entries },
     Target { name: "command_line", run: text::command_line },
     Target { name: "control", run: control::control },

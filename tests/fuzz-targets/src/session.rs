@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use softnet::engine::{
-    Config, Direction, DropReason, Engine, Entry, EthernetAddress, Instant, Isolation, NetType, Network, PolicyEntries,
-    Verdict,
+    Config, Direction, DnsQuestions, DropReason, Engine, Entry, EthernetAddress, Instant, Isolation, NetType, Network,
+    PolicyEntries, Verdict,
 };
 
 use crate::frames::{Dhcp, GATEWAY, GATEWAY_MAC, GUEST_MAC};
@@ -32,7 +32,7 @@ const SUBNETS: [([u8; 4], u8); 4] =
 const SUBNET_OF: [usize; 8] = [0, 0, 0, 0, 0, 1, 2, 3];
 
 /// What a session was about: how many frames, and what became of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// Frames that were judged, and agreed about.
     pub frames: u64,
@@ -40,6 +40,12 @@ pub struct Tally {
     pub forwarded: [u64; 2],
     /// Those that did not, by reason.
     pub dropped: [[u64; DropReason::ALL.len()]; 2],
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Tally { frames: 0, forwarded: [0; 2], dropped: [[0; DropReason::ALL.len()]; 2] }
+    }
 }
 
 impl Tally {
@@ -80,6 +86,7 @@ impl Session {
         };
         let engine = Engine::new(Config {
             guest_mac: EthernetAddress(GUEST_MAC),
+            dns_questions: DnsQuestions::Any,
             flow_keys: [1, 2],
             net_type: if facts.nat { NetType::Nat } else { NetType::Host },
             isolation: if facts.isolated { Isolation::Isolated } else { Isolation::Open },

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::thread::{self, JoinHandle};
 
 use super::*;
-use crate::engine::{Config, Engine, PolicyEntries};
+use crate::engine::{Config, DnsQuestions, Engine, PolicyEntries};
 use crate::lifeline::{End, Lifeline};
 use crate::relay::{Relay, RelayError};
 use crate::sandbox::Confined;
@@ -29,6 +29,7 @@ fn bench() -> Bench {
             isolation: Isolation::Isolated,
             network: *host.network(),
             policy: PolicyEntries::default(),
+            dns_questions: DnsQuestions::Any,
             flow_keys: [1, 2],
         });
         Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Confined::assumed())

@@ -47,3 +47,17 @@ fn people_read_why_a_lease_ended_and_a_mac_with_colons() {
     assert_eq!(ends.iter().collect::<std::collections::HashSet<_>>().len(), 4, "{ends:?}");
     assert_eq!(colons(EthernetAddress([2, 0, 0, 0xab, 0, 7])), "02:00:00:ab:00:07");
 }
+
+#[test]
+fn a_ping_with_another_code_makes_no_flow() {
+    let mut world = World::leased("", "in 0.0.0.0/0");
+    assert_eq!(world.guest_ip(&Ip::new(LEASED, WORLD, ICMP, icmp(8, 1, 7, &[]))), Ok(()));
+    assert_eq!(world.host_ip(&Ip::echo(WORLD, LEASED, 0, 7)), Err(DropReason::Blocked));
+}
+
+#[test]
+fn a_reason_is_told_in_words() {
+    assert!(
+        DropReason::ALL.iter().all(|reason| reason.to_string() == reason.description() && reason.to_string().len() > 5)
+    );
+}

@@ -87,6 +87,8 @@ mod tests {
             ("0.0.0.0/0", metadata, &[]),
             (everything, "169.254.169.254:443", &[]),
             (everything, "169.254.169.254,169.254.0.0/16:1-65535", &[]),
+            (everything, "10.0.0.0/24,10.0.0.0:443", &[(everything, "10.0.0.0/24")]),
+            (everything, "10.0.0.0/24,10.0.0.255:443", &[(everything, "10.0.0.0/24")]),
             ("0.0.0.0/0:80-443", "169.254.169.254,169.254.169.254:80", &[("0.0.0.0/0:80-443", metadata)]),
         ] {
             let entries = PolicyEntries { allow: list(allow), block: list(block) };

@@ -122,9 +122,13 @@ pub fn nobody_speaks_from_another_address(bed: &impl Testbed) {
     let other = [a, b, c, if d == 250 { 249 } else { 250 }].into();
     guest.configure(Lease { address: other, ..own.clone() });
     guest.ping(gateway, SILENCE).expect_err("no answer to another address");
+    // Without an answer to its ARP a guest does not come to speak: one that knows the gateway needs none.
+    let to = Party::gateway_of(&guest).mac;
+    guest.send_raw(&wire::ethernet(to, FIRST, IPV4, &wire::echo(other, gateway, 7))).expect("the socket takes a frame");
     guest.configure(own);
     guest.flush();
-    softnet.stop();
+    let ended = softnet.stop();
+    assert!(ended.dropped("source-address") > 0, "{}", ended.said);
 }
 
 /// A guest with another MAC than its own does not even get a lease.

@@ -96,3 +96,10 @@ fn one_that_is_over_makes_room_for_one_of_the_same_key() {
     assert!(table.find(&flow(7).key, at(329_999)).is_none());
     assert!(table.insert(flow(7), Class::Udp, at(0)).is_some());
 }
+
+#[test]
+fn the_ends_of_each_queue_are_a_slot_of_their_own_and_no_flow() {
+    let ends: std::collections::HashSet<usize> = Class::ALL.into_iter().map(|class| class.queue().get()).collect();
+    assert_eq!(ends.len(), Class::ALL.len());
+    assert!(ends.iter().all(|slot| (1..Table::RESERVED).contains(slot)));
+}

@@ -6,6 +6,7 @@
 //! [`super::flows`] lets pass what belongs to what they admitted.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod draft;
 mod entries;
 mod loopholes;

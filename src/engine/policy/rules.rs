@@ -1,17 +1,18 @@
 //! The rules of one direction, compiled.
 //!
-//! Every prefix that any rule names has one [`Verdict`](Node) in a prefix map, and what the prefixes around it say has been
-//! worked into it: one longest match finds what is ruled of an address without ports, and where its rules with ports are.
-//! Those hang in a chain from the longest prefix to the shortest, for the first one that knows the port decides: at most 33
-//! binary searches.
+//! Every prefix that any rule names has one [`Node`], and what the prefixes around it say has been worked into it: one look
+//! among the [`Addresses`] finds what is ruled of an address without ports, and where its rules with ports are. Those hang in
+//! a chain from the longest prefix to the shortest, for the first one that knows the port decides: at most 33 binary
+//! searches.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 
 use ipnet::Ipv4Net;
-use prefix_trie::PrefixMap;
 
 use super::super::entry::PortRange;
+use super::addresses::Addresses;
 use super::ports::PortRules;
 use super::{Carried, Ruling};
 
@@ -33,20 +34,26 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// What makes two rules one. Prefixes are in front, the short ones first.
-    pub(super) fn key(&self) -> (u8, Ipv4Addr, Option<(Whose, u16, u16)>) {
+    /// What makes two rules one. Prefixes are in front, and each is in front of those within it.
+    pub(super) fn key(&self) -> (Ipv4Addr, u8, Option<(Whose, u16, u16)>) {
         let ports = self.ports.map(|(whose, range)| (whose, range.first(), range.last()));
-        (self.prefix.prefix_len(), self.prefix.addr(), ports)
+        (self.prefix.addr(), self.prefix.prefix_len(), ports)
     }
 }
 
 /// The rules of one direction.
 #[derive(Debug)]
 pub(super) struct Rules {
-    prefixes: PrefixMap<Ipv4Net, Node>,
-    ported: Vec<Ported>,
-    is_empty: bool,
+    /// None if there is no rule at all.
+    nodes: Option<Addresses<Node>>,
+    ported: PortedList,
 }
+
+#[derive(Debug, Default)]
+struct PortedList(Vec<Ported>);
+
+/// Which one of the list, counted from 1.
+type PortedNumber = NonZeroU16;
 
 /// What is ruled within a prefix.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +61,7 @@ struct Node {
     /// By the longest rule without ports.
     ruling: Ruling,
     /// Where the rules with ports of the longest prefix that has any are.
-    ported: Option<u32>,
+    ported: Option<PortedNumber>,
 }
 
 /// The rules with ports of one prefix.
@@ -63,7 +70,7 @@ struct Ported {
     far: PortRules,
     guest: PortRules,
     /// The same of the next shorter prefix that has any.
-    outer: Option<u32>,
+    outer: Option<PortedNumber>,
     /// Whether it, or one further out, allows any port.
     allows: bool,
     /// Whether it, or one further out, blocks any port.
@@ -75,46 +82,27 @@ const UNRULED: Node = Node { ruling: Ruling::Unmentioned, ported: None };
 impl Rules {
     /// Compiles rules that are sorted by [`Rule::key`], each key once.
     pub(super) fn compile(sorted: &[Rule]) -> Self {
-        let mut rules = Rules { prefixes: PrefixMap::new(), ported: Vec::new(), is_empty: sorted.is_empty() };
-        for same_prefix in sorted.chunk_by(|a, b| a.prefix == b.prefix) {
-            let Some(first) = same_prefix.first() else { continue };
-            // What is shorter is in the map already, and says what goes on to hold in here.
-            let around = rules.node(&first.prefix);
+        let mut ported = PortedList::default();
+        if sorted.is_empty() {
+            return Rules { nodes: None, ported };
+        }
+        let prefixes = sorted
+            .chunk_by(|a, b| a.prefix == b.prefix)
+            .filter_map(|same_prefix| Some((same_prefix.first()?.prefix, same_prefix)));
+        let nodes = Addresses::flatten(UNRULED, prefixes, |same_prefix, around| {
             let without_ports = same_prefix.iter().find(|rule| rule.ports.is_none());
-            let ruling = without_ports.map_or(around.ruling, |rule| rule.ruling);
-            let ported = rules.add_ported(same_prefix, around.ported);
-            rules.prefixes.insert(first.prefix, Node { ruling, ported });
-        }
-        rules
-    }
-
-    /// Keeps the rules with ports of one prefix, if there are any; says where, else where those around it are.
-    fn add_ported(&mut self, rules: &[Rule], outer: Option<u32>) -> Option<u32> {
-        let of = |whose| {
-            let ports =
-                move |rule: &Rule| rule.ports.filter(|ports| ports.0 == whose).map(|ports| (ports.1, rule.ruling));
-            PortRules::compile(rules.iter().filter_map(ports))
-        };
-        if rules.iter().all(|rule| rule.ports.is_none()) {
-            return outer;
-        }
-        let (far, guest) = (of(Whose::Far), of(Whose::Guest));
-        let around = self.ported(outer);
-        let has = |ruling| far.has(ruling) || guest.has(ruling);
-        let allows = has(Ruling::Allowed) || around.is_some_and(|around| around.allows);
-        let blocks = has(Ruling::Blocked) || around.is_some_and(|around| around.blocks);
-        let index = u32::try_from(self.ported.len()).ok();
-        self.ported.push(Ported { far, guest, outer, allows, blocks });
-        index
+            Node {
+                ruling: without_ports.map_or(around.ruling, |rule| rule.ruling),
+                ported: ported.add(same_prefix, around.ported),
+            }
+        });
+        Rules { nodes: Some(nodes), ported }
     }
 
     /// What the rules say of a datagram to or from `address`.
     #[inline]
     pub(super) fn ruling(&self, address: Ipv4Addr, carried: Carried) -> Ruling {
-        if self.is_empty {
-            return Ruling::Unmentioned;
-        }
-        let node = self.node(&Ipv4Net::from(address));
+        let node = self.node(address);
         match node.ported {
             None => node.ruling,
             Some(_) => self.ruling_by_ports(node, carried),
@@ -125,33 +113,56 @@ impl Rules {
     fn ruling_by_ports(&self, node: Node, carried: Carried) -> Ruling {
         match carried {
             Carried::Ports { far, guest } => {
-                let mut next = self.ported(node.ported);
+                let mut next = self.ported.get(node.ported);
                 while let Some(ported) = next {
                     match (ported.far.ruling(far), ported.guest.ruling(guest)) {
                         (Ruling::Blocked, _) | (_, Ruling::Blocked) => return Ruling::Blocked,
                         (Ruling::Allowed, _) | (_, Ruling::Allowed) => return Ruling::Allowed,
-                        (Ruling::Unmentioned, Ruling::Unmentioned) => next = self.ported(ported.outer),
+                        (Ruling::Unmentioned, Ruling::Unmentioned) => next = self.ported.get(ported.outer),
                     }
                 }
                 node.ruling
             }
-            Carried::Fragment if self.ported(node.ported).is_some_and(|ported| ported.blocks) => Ruling::Blocked,
+            Carried::Fragment if self.ported.get(node.ported).is_some_and(|ported| ported.blocks) => Ruling::Blocked,
             Carried::Fragment | Carried::NoPorts => node.ruling,
         }
     }
 
     /// Whether anything at all of `address` is allowed.
     pub(super) fn allow_some_of(&self, address: Ipv4Addr) -> bool {
-        let node = self.node(&Ipv4Net::from(address));
-        node.ruling == Ruling::Allowed || self.ported(node.ported).is_some_and(|ported| ported.allows)
+        let node = self.node(address);
+        node.ruling == Ruling::Allowed || self.ported.get(node.ported).is_some_and(|ported| ported.allows)
     }
 
     #[inline]
-    fn node(&self, prefix: &Ipv4Net) -> Node {
-        self.prefixes.get_lpm(prefix).map_or(UNRULED, |(_, &node)| node)
+    fn node(&self, address: Ipv4Addr) -> Node {
+        let Some(nodes) = &self.nodes else { return UNRULED };
+        // There is one for every address. If there were not, nobody could say that it is allowed.
+        nodes.get(address).unwrap_or(Node { ruling: Ruling::Blocked, ported: None })
+    }
+}
+
+impl PortedList {
+    /// Keeps the rules with ports of one prefix, if there are any; says where, else where those around it are.
+    fn add(&mut self, rules: &[Rule], outer: Option<PortedNumber>) -> Option<PortedNumber> {
+        if rules.iter().all(|rule| rule.ports.is_none()) {
+            return outer;
+        }
+        let of = |whose| {
+            let ports =
+                move |rule: &Rule| rule.ports.filter(|ports| ports.0 == whose).map(|ports| (ports.1, rule.ruling));
+            PortRules::compile(rules.iter().filter_map(ports))
+        };
+        let (far, guest) = (of(Whose::Far), of(Whose::Guest));
+        let around = self.get(outer);
+        let has = |ruling| far.has(ruling) || guest.has(ruling);
+        let allows = has(Ruling::Allowed) || around.is_some_and(|around| around.allows);
+        let blocks = has(Ruling::Blocked) || around.is_some_and(|around| around.blocks);
+        self.0.push(Ported { far, guest, outer, allows, blocks });
+        NonZeroU16::new(u16::try_from(self.0.len()).ok()?)
     }
 
-    fn ported(&self, index: Option<u32>) -> Option<&Ported> {
-        index.and_then(|index| self.ported.get(usize::try_from(index).ok()?))
+    fn get(&self, number: Option<PortedNumber>) -> Option<&Ported> {
+        self.0.get(usize::from(number?.get()) - 1)
     }
 }

@@ -14,7 +14,7 @@
 //! # Modules
 //! | module | may | must not |
 //! | --- | --- | --- |
-//! | [`engine`] | smoltcp's wire types, ipnet, a prefix trie, a hash | clocks, descriptors, threads, environment, logging, `unsafe` |
+//! | [`engine`] | smoltcp's wire types, ipnet, a hash | clocks, descriptors, threads, environment, logging, `unsafe` |
 //! | [`control`] | the engine's policy | what the engine must not |
 //! | [`segments`] | bytes of frames | the same, and decide what passes |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |

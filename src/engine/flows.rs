@@ -11,8 +11,8 @@
 //!   first 300 s, until the next change of policy, a segment with ACK and without SYN and RST makes a flow whose initiator is
 //!   its sender.
 //! * **UDP** and **ICMP echo** have 30 s. An echo's flow is the identifier, from the side that asks.
-//! * **Time** counts from what the initiator sent last, and its own handshakes and RSTs do not count. At its deadline a flow
-//!   is gone.
+//! * **Time** counts from the whole second in which the initiator sent last, so that a flow may be gone up to a second early and
+//!   never late; its own handshakes and RSTs do not count. At its deadline a flow is gone.
 //! * **Fragments, groups, other protocols** make no flow and match none (`step.rs`).
 //! * **Room.** There are at most [`MAX_FLOWS`]. When there is no room, what would make one more is dropped, whatever the rules say:
 //!   better no connection than one whose answers nobody expects. The guest can fill the table, and so keep itself from the network.

@@ -9,6 +9,7 @@
 //! they say of it.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod draft;
 mod entries;
 mod loopholes;

@@ -104,17 +104,18 @@ struct Flow {
 }
 
 impl Flow {
-    /// When it ends, and whether it is on its way to.
+    /// When it ends, and whether it is on its way to. Its time counts from the beginning of a second.
     fn fate(&self) -> (i64, bool) {
         let initiator = self.first.direction;
-        let (began, _) = self.history[0];
+        let second = |at: i64| at / 1000 * 1000;
+        let began = second(self.history[0].0);
         let Carries::Tcp(first_flags) = self.first.carries else {
             let last = self
                 .history
                 .iter()
                 .rev()
                 .find(|(_, packet)| packet.direction == initiator && !matches!(packet.carries, Carries::Error(..)));
-            return (last.map_or(began, |(at, _)| *at) + 30_000, false);
+            return (last.map_or(began, |(at, _)| second(*at)) + 30_000, false);
         };
         let (mut end, mut answered, mut established) = (began + 60_000, false, false);
         let (mut ended_by, mut reset) = (Vec::new(), false);
@@ -134,11 +135,11 @@ impl Flow {
                 established |= has('A') && is_initiator && answered;
                 if has('A') && is_initiator && established && ended_by.len() < 2 {
                     reset = false;
-                    end = at + 300_000;
+                    end = second(*at) + 300_000;
                 }
             }
             if reset || ended_by.len() == 2 {
-                end = end.min(at + 10_000);
+                end = end.min(second(*at) + 10_000);
             }
         }
         (end, reset || ended_by.len() == 2)

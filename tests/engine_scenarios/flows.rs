@@ -64,7 +64,7 @@ fn a_connection_that_nobody_answers_has_sixty_seconds_and_its_own_syns_give_it_n
 fn a_connection_lives_three_hundred_seconds_from_what_the_initiator_sent_last() {
     let mut world = closed();
     connect(&mut world);
-    world.wait(300 * SECOND - 1);
+    world.wait(299 * SECOND);
     assert_eq!(back(&mut world, "PA"), Ok(()));
     assert_eq!(out(&mut world, "A"), Ok(()));
     world.wait(300 * SECOND - 1);
@@ -163,7 +163,7 @@ fn a_datagram_opens_the_way_back_for_thirty_seconds_and_only_the_initiator_renew
     let answer = Ip::udp(WORLD, LEASED, (53, 5000), &[2]);
     assert_eq!(world.host_ip(&answer), CLOSED);
     assert_eq!(world.guest_ip(&query), Ok(()));
-    world.wait(30 * SECOND - 1);
+    world.wait(29 * SECOND);
     assert_eq!(world.host_ip(&answer), Ok(()));
     assert_eq!(world.guest_ip(&query), Ok(()));
     world.wait(30 * SECOND - 1);
@@ -326,7 +326,7 @@ fn the_table_has_an_end_and_what_does_not_fit_is_dropped_until_there_is_room() {
         let frame = query(index).frame(GATEWAY_MAC, GUEST_MAC);
         assert_eq!(world.engine.on_guest_frame(&frame, world.now), softnet::engine::Verdict::Forward, "{index}");
         if index == 0 {
-            world.wait(1);
+            world.wait(SECOND);
         }
     }
     let one_more = query(MAX_FLOWS);
@@ -339,11 +339,11 @@ fn the_table_has_an_end_and_what_does_not_fit_is_dropped_until_there_is_room() {
         Ip { source: query.destination, destination: LEASED, payload: udp(99, 1024 + index as u16, &[]), ..query }
     };
     assert_eq!(world.host_ip(&answer(2)), Ok(()));
-    world.wait(30 * SECOND - 1);
+    world.wait(29 * SECOND);
     assert_eq!(world.guest_ip(&one_more), Ok(()), "the first one's time is over");
     assert_eq!(world.host_ip(&answer(0)), CLOSED);
     assert_eq!(world.guest_ip(&query(0)), Err(DropReason::FlowTableFull));
-    world.wait(1);
+    world.wait(SECOND);
     for index in 2..500 {
         assert_eq!(world.host_ip(&answer(index)), CLOSED);
         assert_eq!(world.guest_ip(&query(index)), Ok(()), "{index}");

@@ -85,6 +85,21 @@ fn a_hint_never_finds_what_is_gone() {
 }
 
 #[test]
+fn time_begins_with_the_second_and_a_flow_is_over_early_but_never_late() {
+    let mut table = Table::new([1, 2]);
+    let index = table.insert(flow(7), Class::Udp, at(1900)).unwrap();
+    let is_alive = |table: &mut Table, millis| table.find(&flow(7).key, at(millis)).is_some();
+    assert!(is_alive(&mut table, 30_999) && !is_alive(&mut table, 31_000));
+    table.renew(index, Class::Udp, at(2000));
+    assert!(is_alive(&mut table, 31_999) && !is_alive(&mut table, 32_000));
+    table.shorten(index, Class::TcpClosing, at(2999));
+    assert!(is_alive(&mut table, 11_999) && !is_alive(&mut table, 12_000));
+    // Before the clock's origin too.
+    table.renew(index, Class::Udp, at(-1));
+    assert!(is_alive(&mut table, 28_999) && !is_alive(&mut table, 29_000));
+}
+
+#[test]
 fn one_that_is_over_makes_room_for_one_of_the_same_key() {
     let mut table = Table::new([1, 2]);
     table.insert(flow(7), Class::Udp, at(0)).unwrap();

@@ -61,3 +61,15 @@ fn a_reason_is_told_in_words() {
         DropReason::ALL.iter().all(|reason| reason.to_string() == reason.description() && reason.to_string().len() > 5)
     );
 }
+
+#[test]
+fn an_error_about_the_guests_answer_to_a_ping_comes_to_the_guest() {
+    let mut world = World::leased("", "in 10.0.0.0/8");
+    let router = Ipv4Addr::new(10, 0, 0, 9);
+    let answer = Ip::echo(LEASED, WORLD, 0, 7);
+    let error = Ip::error(router, LEASED, 3, &answer);
+    assert_eq!(world.host_ip(&error), Err(DropReason::Blocked));
+    assert_eq!(world.host_ip(&Ip::echo(WORLD, LEASED, 8, 7)), Ok(()));
+    assert_eq!(world.guest_ip(&answer), Ok(()));
+    assert_eq!(world.host_ip(&error), Ok(()));
+}

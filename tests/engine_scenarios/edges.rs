@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::engine_world::frames::*;
 use crate::engine_world::*;
-use softnet::engine::{Config, DropReason, EthernetAddress, LeaseEnd, Network, colons};
+use softnet::engine::{Config, Direction, DropReason, EthernetAddress, LeaseEnd, Network, colons};
 
 #[test]
 fn the_first_fragment_of_a_long_ping_passes_and_that_of_an_error_does_not() {
@@ -60,4 +60,36 @@ fn a_reason_is_told_in_words() {
     assert!(
         DropReason::ALL.iter().all(|reason| reason.to_string() == reason.description() && reason.to_string().len() > 5)
     );
+}
+
+#[test]
+fn an_error_about_the_guests_answer_to_a_ping_comes_to_the_guest() {
+    let mut world = World::leased("", "in 10.0.0.0/8");
+    let router = Ipv4Addr::new(10, 0, 0, 9);
+    let answer = Ip::echo(LEASED, WORLD, 0, 7);
+    let error = Ip::error(router, LEASED, 3, &answer);
+    assert_eq!(world.host_ip(&error), Err(DropReason::Blocked));
+    assert_eq!(world.host_ip(&Ip::echo(WORLD, LEASED, 8, 7)), Ok(()));
+    assert_eq!(world.guest_ip(&answer), Ok(()));
+    assert_eq!(world.host_ip(&error), Ok(()));
+}
+
+#[test]
+fn nothing_but_the_echo_rides_on_a_ping_whose_identifier_is_its_ports() {
+    let mut world = World::leased("", "in 0.0.0.0/0");
+    assert_eq!(world.guest_ip(&Ip::echo(LEASED, WORLD, 8, 7)), Ok(()));
+    for flags in ["A", "SA", "R"] {
+        assert_eq!(world.host_ip(&Ip::segment(WORLD, LEASED, (7, 7), flags)), Err(DropReason::Blocked), "{flags}");
+    }
+    assert_eq!(world.host_ip(&Ip::udp(WORLD, LEASED, (7, 7), &[])), Err(DropReason::Blocked));
+    assert_eq!(world.host_ip(&Ip::echo(WORLD, LEASED, 0, 7)), Ok(()));
+}
+
+#[test]
+fn all_drops_of_a_direction_are_counted_together() {
+    let mut world = World::leased("", "");
+    let (short, redirect) = ([0; 13], Ip::error(LEASED, WORLD, 5, &Ip::ping(WORLD, LEASED)));
+    assert!(world.guest(&short).is_err() && world.guest_ip(&redirect).is_err() && world.host(&short).is_err());
+    let total = |direction| world.engine.counters().dropped_total(direction);
+    assert_eq!((total(Direction::FromGuest), total(Direction::FromHost)), (2, 1));
 }

@@ -118,3 +118,17 @@ fn the_ends_of_each_queue_are_a_slot_of_their_own_and_no_flow() {
     assert_eq!(ends.len(), Class::ALL.len());
     assert!(ends.iter().all(|slot| (1..Table::RESERVED).contains(slot)));
 }
+
+#[test]
+fn who_comes_takes_two_out_whose_time_is_over_and_no_more() {
+    let mut table = Table::new([1, 2]);
+    for number in 0..10 {
+        table.insert(flow(number), Class::Udp, at(0)).unwrap();
+    }
+    let free = |table: &Table| table.slots.iter().skip(Table::RESERVED).filter(|slot| slot.deadline == OVER).count();
+    for number in 1..5 {
+        table.insert(flow(100 + number), Class::Udp, at(30_000)).unwrap();
+        assert_eq!(free(&table), number as usize, "two more, of which it has one itself");
+    }
+    assert_eq!(table.slots.len(), Table::RESERVED + 10);
+}

@@ -4,13 +4,17 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::entry::{Entry, Way};
-use super::{Carried, Policy, PolicyEntries, Ruling};
+use ipnet::Ipv4Net;
+
+use super::super::entry::{Entry, PortRange, Way};
+use super::super::names::Pattern;
+use super::super::special::is_global_unicast;
+use super::{Carried, Policy, PolicyEntries, Ruling, Target};
 
 impl PolicyEntries {
     /// The pairs of an allow entry with ports and a block entry without whose target lies within the other's and is smaller,
     /// as in `--allow 0.0.0.0/0:443 --block 169.254.169.254`. Where a block entry with ports closes these as well, there is
-    /// nothing to tell. `@host` is the /32 of `gateway`.
+    /// nothing to tell. `@host` is the /32 of `gateway`. A name is taken to lie within any prefix that has addresses of the world.
     pub fn loopholes(&self, gateway: Ipv4Addr) -> impl Iterator<Item = (&Entry, &Entry)> {
         let policy = Policy::compile(self, gateway);
         let pairs =
@@ -22,12 +26,15 @@ impl PolicyEntries {
 }
 
 fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr) -> bool {
-    let (Some(wide), Some(narrow)) = (allow.target.prefix(gateway), block.target.prefix(gateway)) else { return false };
-    if wide == narrow || !wide.contains(&narrow) {
-        return false;
-    }
     let is_of_both = |way| [allow.way, block.way].iter().all(|&of| of == way || of == Way::Bare);
     let Some(ports) = allow.ports else { return false };
+    let narrow = match (allow.target.prefix(gateway), block.target.prefix(gateway), &block.target) {
+        (Some(wide), Some(narrow), _) if wide != narrow && wide.contains(&narrow) => narrow,
+        (Some(wide), None, Target::Name(pattern)) if allow.way != Way::In && may_have_names(wide) => {
+            return is_of_both(Way::Out) && leaves_open(policy, pattern, ports);
+        }
+        _ => return false,
+    };
     // Both ends of both, which is enough for what people write.
     let reaches = |address: Ipv4Addr| {
         [ports.first(), ports.last()].into_iter().any(|port| {
@@ -41,6 +48,20 @@ fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr)
         })
     };
     reaches(narrow.network()) || reaches(narrow.broadcast())
+}
+
+/// Whether addresses that are pinned may be in a prefix.
+fn may_have_names(prefix: Ipv4Net) -> bool {
+    prefix.prefix_len() < 8 || [prefix.network(), prefix.broadcast()].into_iter().any(is_global_unicast)
+}
+
+/// Whether the entries of a name with ports leave an end of a range of ports to others.
+fn leaves_open(policy: &Policy, pattern: &Pattern, ports: PortRange) -> bool {
+    let Some(name) = policy.names().number_of(pattern) else { return false };
+    [ports.first(), ports.last()].into_iter().any(|port| {
+        let said = policy.names().said(name, Way::Out, Carried::Ports { far: port, guest: 0 });
+        said.ported == Ruling::Unmentioned
+    })
 }
 
 #[cfg(test)]
@@ -64,6 +85,12 @@ mod tests {
             ("0.0.0.0/0", metadata, &[]),
             (everything, "169.254.169.254:443", &[]),
             (everything, "169.254.169.254,169.254.0.0/16:1-65535", &[]),
+            (everything, "ads.example", &[(everything, "ads.example")]),
+            ("in 0.0.0.0/0:443", "ads.example", &[]),
+            ("out 93.184.0.0/16:443", "*.ads.example", &[("out 93.184.0.0/16:443", "*.ads.example")]),
+            ("10.0.0.0/8:443", "ads.example", &[]),
+            (everything, "ads.example,ads.example:1-65535", &[]),
+            ("a.example:443", "*.example", &[]),
             ("0.0.0.0/0:80-443", "169.254.169.254,169.254.169.254:80", &[("0.0.0.0/0:80-443", metadata)]),
         ] {
             let list = |text| Entry::parse_list(text).unwrap();

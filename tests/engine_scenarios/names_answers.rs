@@ -30,12 +30,12 @@ fn an_answer_is_one_to_an_open_question_from_whom_it_went_to() {
         (frame(&Ip::udp(GATEWAY, SUBNET_BROADCAST, (53, 5000), &good.bytes())), false),
         (sound.frame(BROADCAST, GATEWAY_MAC), false),
     ] {
-        let mut world = closed(name);
+        let mut world = closed("*.example.com");
         assert_eq!(ask(&mut world, GATEWAY, &Dns::query(7, "www.EXAMPLE.com")), Ok(()));
         assert_eq!(world.host(&frame), Ok(()), "it passes all the same");
         assert_eq!(reaches(&mut world, SITE), teaches, "{frame:?}");
     }
-    let mut world = closed(name);
+    let mut world = closed("*.example.com");
     assert_eq!(tell(&mut world, GATEWAY, &good), Ok(()));
     assert!(!reaches(&mut world, SITE), "unasked");
     assert_eq!(ask(&mut world, GATEWAY, &Dns::query(7, name)), Ok(()));
@@ -45,6 +45,8 @@ fn an_answer_is_one_to_an_open_question_from_whom_it_went_to() {
     assert_eq!(ask(&mut world, SERVER, &Dns::query(7, name)), Ok(()));
     assert_eq!(tell(&mut world, SERVER, &good), Ok(()));
     assert!(reaches(&mut world, SITE), "any of the lease's servers");
+    assert_eq!(tell(&mut world, SERVER, &Dns::answer(7, name).a("@12", 600, OTHER)), Ok(()));
+    assert!(!reaches(&mut world, OTHER), "once");
 }
 
 #[test]

@@ -50,7 +50,11 @@ pub(super) struct Pins {
     slots: Vec<Pin>,
     /// The slot that is looked at next when one is wanted.
     hand: usize,
+    /// Addresses that the guest sent to lately, and their places: a hint and no more, that saves the hash.
+    recent: Box<[(Ipv4Addr, u16); RECENT]>,
 }
+
+const RECENT: usize = 1024;
 
 impl Pins {
     pub(super) fn new([first, second]: [u64; 2]) -> Self {
@@ -59,6 +63,7 @@ impl Pins {
             chains: vec![0; PLACES],
             slots: Vec::with_capacity(MAX_PINS),
             hand: 0,
+            recent: Box::new([(Ipv4Addr::UNSPECIFIED, 0); RECENT]),
         }
     }
 
@@ -77,7 +82,11 @@ impl Pins {
     /// Keeps the live pins of an address until then at the least.
     #[inline]
     pub(super) fn keep(&mut self, address: Ipv4Addr, until: Instant, now: Instant) {
-        let mut next = self.first(self.place(address));
+        let place = self.place(address);
+        if let (Some(recent), Ok(place)) = (self.recent.get_mut(hint(address)), u16::try_from(place)) {
+            *recent = (address, place);
+        }
+        let mut next = self.first(place);
         while let Some(pin) = self.slots.get_mut(slot(next)) {
             if pin.address == address && now < pin.lapses {
                 pin.lapses = pin.lapses.max(until);
@@ -197,9 +206,11 @@ impl Pins {
 
     #[inline]
     fn place(&self, address: Ipv4Addr) -> usize {
-        let hash = self.hasher.hash(&address.octets());
-        // The cut is meant.
-        hash as usize % PLACES
+        match self.recent.get(hint(address)) {
+            Some(&(recent, place)) if recent == address && !address.is_unspecified() => usize::from(place),
+            // The cut is meant.
+            _ => self.hasher.hash(&address.octets()) as usize % PLACES,
+        }
     }
 
     #[inline]
@@ -212,6 +223,13 @@ impl Pins {
         let with_pin = |link: Link| self.slots.get(slot(link)).map(|pin| (link, pin));
         std::iter::successors(with_pin(self.first(place)), move |(_, pin)| with_pin(pin.next))
     }
+}
+
+/// Where an address is among the recent ones, if it is.
+#[inline]
+fn hint(address: Ipv4Addr) -> usize {
+    // Knuth's multiplier, whose highest bits depend on all of the address: 10 of them.
+    usize::try_from(address.to_bits().wrapping_mul(0x9e37_79b1) >> 22).unwrap_or_default()
 }
 
 /// Where the slot of a link is; nowhere, if it is none.

@@ -4,8 +4,12 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::entry::{Entry, Way};
-use super::{Carried, Policy, PolicyEntries, Ruling};
+use ipnet::Ipv4Net;
+
+use super::super::entry::{Entry, PortRange, Way};
+use super::super::names::Pattern;
+use super::super::special::is_global_unicast;
+use super::{Carried, Policy, PolicyEntries, Ruling, Target};
 
 /// As many as are looked at in some 20 ms: 2048 entries in each list can be four million, and the start waits.
 const MAX_PAIRS: usize = 10_000;
@@ -13,7 +17,8 @@ const MAX_PAIRS: usize = 10_000;
 impl PolicyEntries {
     /// The pairs of an allow entry with ports and a block entry without whose target lies within the other's and is smaller,
     /// as in `--allow 0.0.0.0/0:443 --block 169.254.169.254`. Where a block entry with ports closes these as well, there is
-    /// nothing to tell. `@host` is the /32 of `gateway`. Only the first 10,000 that lie so are looked at.
+    /// nothing to tell. `@host` is the /32 of `gateway`. A name is taken to lie within any prefix that has addresses of the world.
+    /// Only the first 10,000 that lie so are looked at.
     pub fn loopholes(&self, gateway: Ipv4Addr) -> impl Iterator<Item = (&Entry, &Entry)> {
         let policy = Policy::compile(self, gateway);
         let pairs =
@@ -29,16 +34,20 @@ impl PolicyEntries {
 
 /// Whether the target of one entry is a part of the other's, and not all of it.
 fn lies_within(narrow: &Entry, wide: &Entry, gateway: Ipv4Addr) -> bool {
-    match (wide.target.prefix(gateway), narrow.target.prefix(gateway)) {
-        (Some(wide), Some(narrow)) => wide != narrow && wide.contains(&narrow),
-        _ => false,
+    let Some(prefix) = wide.target.prefix(gateway) else { return false };
+    match narrow.target.prefix(gateway) {
+        Some(narrow) => prefix != narrow && prefix.contains(&narrow),
+        None => wide.way != Way::In && may_have_names(prefix),
     }
 }
 
 fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr) -> bool {
-    let Some(narrow) = block.target.prefix(gateway) else { return false };
     let is_of_both = |way| [allow.way, block.way].iter().all(|&of| of == way || of == Way::Bare);
     let Some(ports) = allow.ports else { return false };
+    if let Target::Name(pattern) = &block.target {
+        return is_of_both(Way::Out) && leaves_open(policy, pattern, ports);
+    }
+    let Some(narrow) = block.target.prefix(gateway) else { return false };
     // Both ends of both, which is enough for what people write.
     let reaches = |address: Ipv4Addr| {
         [ports.first(), ports.last()].into_iter().any(|port| {
@@ -52,6 +61,20 @@ fn is_loophole(policy: &Policy, allow: &Entry, block: &Entry, gateway: Ipv4Addr)
         })
     };
     reaches(narrow.network()) || reaches(narrow.broadcast())
+}
+
+/// Whether addresses that are pinned may be in a prefix.
+fn may_have_names(prefix: Ipv4Net) -> bool {
+    prefix.prefix_len() < 8 || [prefix.network(), prefix.broadcast()].into_iter().any(is_global_unicast)
+}
+
+/// Whether the entries of a name with ports leave an end of a range of ports to others.
+fn leaves_open(policy: &Policy, pattern: &Pattern, ports: PortRange) -> bool {
+    let Some(name) = policy.names().number_of(pattern) else { return false };
+    [ports.first(), ports.last()].into_iter().any(|port| {
+        let said = policy.names().said(name, Way::Out, Carried::Ports { far: port, guest: 0 });
+        said.ported == Ruling::Unmentioned
+    })
 }
 
 #[cfg(test)]
@@ -89,6 +112,12 @@ mod tests {
             (everything, "169.254.169.254,169.254.0.0/16:1-65535", &[]),
             (everything, "10.0.0.0/24,10.0.0.0:443", &[(everything, "10.0.0.0/24")]),
             (everything, "10.0.0.0/24,10.0.0.255:443", &[(everything, "10.0.0.0/24")]),
+            (everything, "ads.example", &[(everything, "ads.example")]),
+            ("in 0.0.0.0/0:443", "ads.example", &[]),
+            ("out 93.184.0.0/16:443", "*.ads.example", &[("out 93.184.0.0/16:443", "*.ads.example")]),
+            ("10.0.0.0/8:443", "ads.example", &[]),
+            (everything, "ads.example,ads.example:1-65535", &[]),
+            ("a.example:443", "*.example", &[]),
             ("0.0.0.0/0:80-443", "169.254.169.254,169.254.169.254:80", &[("0.0.0.0/0:80-443", metadata)]),
         ] {
             let entries = PolicyEntries { allow: list(allow), block: list(block) };

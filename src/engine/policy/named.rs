@@ -136,7 +136,12 @@ impl NameRules {
 
     /// Where each pattern is in other rules, if it is there.
     pub(in super::super) fn places_in(&self, other: &NameRules) -> Vec<Option<NameIndex>> {
-        self.named.iter().map(|named| other.find(named.pattern.reach(), named.pattern.name().as_bytes())).collect()
+        self.named.iter().map(|named| other.number_of(&named.pattern)).collect()
+    }
+
+    /// The number of a pattern, if an entry is about it.
+    pub(super) fn number_of(&self, pattern: &Pattern) -> Option<NameIndex> {
+        self.find(pattern.reach(), pattern.name().as_bytes())
     }
 
     fn find(&self, reach: Reach, name: &[u8]) -> Option<NameIndex> {

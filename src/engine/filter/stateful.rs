@@ -22,7 +22,7 @@ impl Filter {
     }
 
     /// Judges a datagram to or from `far`, whose addresses and MACs are in order.
-    #[inline]
+    #[inline(never)]
     pub(super) fn judge_stateful(
         &mut self,
         direction: Direction,
@@ -61,6 +61,7 @@ impl Filter {
         }
     }
 
+    #[inline(never)]
     fn judge_by_rules(&self, direction: Direction, far: Ipv4Addr, carried: Carried) -> Result<(), DropReason> {
         match direction {
             Direction::FromGuest => self.check_destination(far, carried),

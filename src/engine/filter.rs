@@ -120,7 +120,7 @@ pub(super) struct Filter {
     net_type: NetType,
     isolation: Isolation,
     network: Network,
-    subnet_broadcast: Option<Ipv4Addr>,
+    subnet: Subnet,
     policy: Policy,
     flows: Flows,
     names: Names,
@@ -138,7 +138,7 @@ impl Filter {
             net_type: config.net_type,
             isolation: config.isolation,
             network,
-            subnet_broadcast: subnet_broadcast(network.subnet),
+            subnet: Subnet::new(network.subnet),
             policy: Policy::compile(&config.policy, network.gateway),
             flows: Flows::new(config.flow_keys),
             names: Names::new(network.subnet, config.flow_keys),
@@ -178,46 +178,71 @@ impl Filter {
         if frame.len() > self.network.max_frame {
             return Err(DropReason::FrameTooLong);
         }
-        let (header, payload) = frame.split_first_chunk::<14>().ok_or(DropReason::FrameTooShort)?;
-        Ok(Ethernet { header, payload })
+        Ethernet::parse(frame).ok_or(DropReason::FrameTooShort)
     }
 
     /// Whether a MAC is the gateway's, as far as is known.
     #[inline]
     fn is_gateway_mac(&self, mac: EthernetAddress) -> bool {
-        self.leases.gateway_mac() == Some(mac)
+        self.leases.gateway_mac().is_some_and(|known| known == mac)
     }
 }
 
-/// The subnet's own broadcast address, which links of two addresses or one do not have (RFC 3021).
-fn subnet_broadcast(subnet: Ipv4Net) -> Option<Ipv4Addr> {
-    (subnet.prefix_len() < 31).then(|| subnet.broadcast())
+/// The link's subnet, in the words in which each frame asks for it.
+#[derive(Clone, Copy, Debug)]
+struct Subnet {
+    network: u32,
+    mask: u32,
+    /// Its own broadcast address, which links of two addresses or one do not have (RFC 3021).
+    broadcast: Option<Ipv4Addr>,
+}
+
+impl Subnet {
+    fn new(subnet: Ipv4Net) -> Self {
+        Subnet {
+            network: subnet.network().to_bits(),
+            mask: subnet.netmask().to_bits(),
+            broadcast: (subnet.prefix_len() < 31).then(|| subnet.broadcast()),
+        }
+    }
+
+    #[inline]
+    fn contains(&self, address: Ipv4Addr) -> bool {
+        address.to_bits() & self.mask == self.network
+    }
 }
 
 /// A frame of sound size: a view, as [`Ipv4`](super::ipv4::Ipv4) is.
 #[derive(Clone, Copy, Debug)]
 struct Ethernet<'a> {
-    header: &'a [u8; 14],
+    destination: &'a [u8; 6],
+    source: &'a [u8; 6],
+    protocol: &'a [u8; 2],
     payload: &'a [u8],
 }
 
-impl Ethernet<'_> {
+impl<'a> Ethernet<'a> {
+    #[inline]
+    fn parse(frame: &'a [u8]) -> Option<Self> {
+        let (header, payload) = frame.split_first_chunk::<14>()?;
+        let (destination, rest) = header.split_first_chunk()?;
+        let (source, rest) = rest.split_first_chunk()?;
+        Some(Ethernet { destination, source, protocol: rest.first_chunk()?, payload })
+    }
+
     #[inline]
     fn destination(&self) -> EthernetAddress {
-        let &[a, b, c, d, e, f, ..] = self.header;
-        EthernetAddress([a, b, c, d, e, f])
+        EthernetAddress(*self.destination)
     }
 
     #[inline]
     fn source(&self) -> EthernetAddress {
-        let &[.., a, b, c, d, e, f, _, _] = self.header;
-        EthernetAddress([a, b, c, d, e, f])
+        EthernetAddress(*self.source)
     }
 
     #[inline]
     fn protocol(&self) -> EthernetProtocol {
-        let &[.., high, low] = self.header;
-        EthernetProtocol::from(u16::from_be_bytes([high, low]))
+        EthernetProtocol::from(u16::from_be_bytes(*self.protocol))
     }
 }
 

@@ -49,11 +49,12 @@ impl<'a> Ipv4<'a> {
     pub(super) fn parse(bytes: &'a [u8], kind: Header) -> Result<Self, DropReason> {
         let header = bytes.first_chunk::<20>().ok_or(DropReason::Ipv4Malformed)?;
         let &[version_and_length, _, high, low, ..] = header;
-        let header_bytes = usize::from(version_and_length & 0x0f) * 4;
+        let header_bytes = match version_and_length {
+            0x45 => header.len(),
+            0x46..=0x4f => usize::from(version_and_length & 0x0f) * 4,
+            _ => return Err(DropReason::Ipv4Malformed),
+        };
         let total_length = usize::from(u16::from_be_bytes([high, low]));
-        if version_and_length >> 4 != 4 || header_bytes < header.len() {
-            return Err(DropReason::Ipv4Malformed);
-        }
         // Holds that 20 <= header length <= total length <= bytes.
         let payload = bytes.get(header_bytes..total_length).ok_or(DropReason::Ipv4Malformed)?;
         if kind == Header::Plain {
@@ -114,15 +115,18 @@ impl<'a> Ipv4<'a> {
     }
 }
 
-/// Whether the sum of the header's words, checksum included, is what it must be (RFC 1071): that sum may be taken in words of any
-/// length and of the machine's own order.
-#[inline]
+/// Whether the one's complement sum of the header's words, checksum included, is what it must be (RFC 1071): zero, in the form of
+/// 0xffff, since a header with a version is not all zeroes. The sum may be taken in words of any length and of the machine's
+/// own order, if what is carried out at the top comes in at the bottom.
+#[inline(always)]
 fn has_valid_checksum(header: &[u8; 20]) -> bool {
-    let (words, _) = header.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
-    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum == 0xffff
+    let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = header;
+    let (sum, carry) =
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h]).overflowing_add(u64::from_ne_bytes([i, j, k, l, m, n, o, p]));
+    let rest = u32::from_ne_bytes([q, r, s, t]);
+    // Three numbers of 32 bits and a carry: no overflow.
+    let sum = (sum >> 32) + (sum & u64::from(u32::MAX)) + u64::from(rest) + u64::from(carry);
+    sum.is_multiple_of(0xffff)
 }
 
 /// The ports of a datagram.

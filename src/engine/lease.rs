@@ -87,7 +87,7 @@ pub(super) struct Leases {
     lease: Option<Lease>,
     /// What the latest grant named, 0.0.0.0 in what is left over. Without a lease nobody asks for it.
     dns_servers: [Ipv4Addr; DNS_SERVERS],
-    learned_gateway_mac: Option<EthernetAddress>,
+    gateway_mac: Option<EthernetAddress>,
     transactions: Transactions,
     /// Oldest first, and then nothing.
     events: [Option<Event>; EVENTS],
@@ -100,7 +100,7 @@ impl Leases {
             network,
             lease: None,
             dns_servers: [Ipv4Addr::UNSPECIFIED; DNS_SERVERS],
-            learned_gateway_mac: None,
+            gateway_mac: network.gateway_mac,
             transactions: Transactions::new(),
             events: [None; EVENTS],
         }
@@ -127,7 +127,7 @@ impl Leases {
     /// The gateway's MAC, pinned or learned.
     #[inline]
     pub(super) fn gateway_mac(&self) -> Option<EthernetAddress> {
-        self.network.gateway_mac.or(self.learned_gateway_mac)
+        self.gateway_mac
     }
 
     /// Ends the lease if its time is over.
@@ -228,7 +228,7 @@ impl Leases {
                 let expires = after(transaction.opened, Duration::from_secs(seconds.into()));
                 self.grant(Lease { address: message.yiaddr, expires }, seconds);
                 self.learn_dns_servers(message.options.dns_servers.unwrap_or_default());
-                self.learned_gateway_mac = Some(sender);
+                self.gateway_mac = self.network.gateway_mac.or(Some(sender));
             }
             _ => return Err(DropReason::DhcpNoTransaction),
         }
@@ -250,6 +250,8 @@ impl Leases {
         self.lease = Some(lease);
     }
 
+    #[cold]
+    #[inline(never)]
     fn end(&mut self, cause: LeaseEnd) {
         if let Some(lease) = self.lease.take() {
             self.emit(Event::LeaseEnded { address: lease.address, cause });

@@ -10,12 +10,15 @@ use super::super::verdict::DropReason;
 use super::{DHCP_CLIENT_PORT, DHCP_SERVER_PORT, Ethernet, Filter};
 
 impl Filter {
-    /// Judges whole UDP to port 67, from the guest.
+    /// Judges whole UDP to port 67, from the guest. Out of line, as is all that is seldom: what a frame of data does not need
+    /// takes no room on its stack.
+    #[cold]
+    #[inline(never)]
     pub(super) fn judge_guest_dhcp(
         &mut self,
-        frame: &Ethernet<'_>,
-        datagram: &Ipv4<'_>,
-        udp: &Udp<'_>,
+        frame: Ethernet<'_>,
+        datagram: Ipv4<'_>,
+        udp: Udp<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
         let may_be_source = datagram.source().is_unspecified() || self.leases.is_leased(datagram.source());
@@ -59,11 +62,13 @@ impl Filter {
     }
 
     /// Judges whole UDP to port 68, from the host.
+    #[cold]
+    #[inline(never)]
     pub(super) fn judge_host_dhcp(
         &mut self,
-        frame: &Ethernet<'_>,
-        datagram: &Ipv4<'_>,
-        udp: &Udp<'_>,
+        frame: Ethernet<'_>,
+        datagram: Ipv4<'_>,
+        udp: Udp<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
         // A learned MAC is not asked for: the reply may come from a gateway that was set up anew, and teach its MAC.

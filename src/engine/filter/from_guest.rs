@@ -36,13 +36,15 @@ impl Filter {
             return Err(DropReason::EthernetSource);
         }
         match frame.protocol() {
-            EthernetProtocol::Ipv4 => self.judge_guest_ipv4(&frame, now),
-            EthernetProtocol::Arp => self.judge_guest_arp(&frame),
+            EthernetProtocol::Ipv4 => self.judge_guest_ipv4(frame, now),
+            EthernetProtocol::Arp => self.judge_guest_arp(frame),
             _ => Err(DropReason::EtherType),
         }
     }
 
-    fn judge_guest_arp(&self, frame: &Ethernet<'_>) -> Result<(), DropReason> {
+    #[cold]
+    #[inline(never)]
+    fn judge_guest_arp(&self, frame: Ethernet<'_>) -> Result<(), DropReason> {
         let arp = Arp::parse(frame.payload)?;
         if arp.sender_hardware != self.guest_mac {
             return Err(DropReason::ArpSenderHardware);
@@ -57,10 +59,10 @@ impl Filter {
     }
 
     #[inline]
-    fn judge_guest_ipv4(&mut self, frame: &Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
+    fn judge_guest_ipv4(&mut self, frame: Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
         let datagram = Ipv4::parse(frame.payload, ipv4::Header::Plain)?;
-        let (carried, header) = match Transport::parse(&datagram)? {
-            Transport::Dhcp(udp) => return self.judge_guest_dhcp(frame, &datagram, &udp, now),
+        let (carried, header) = match Transport::parse(datagram)? {
+            Transport::Dhcp(udp) => return self.judge_guest_dhcp(frame, datagram, udp, now),
             Transport::Ports(header) => {
                 (Carried::Ports { far: header.ports.destination, guest: header.ports.source }, Some(header))
             }
@@ -76,13 +78,13 @@ impl Filter {
             let step = if self.is_group(datagram.destination()) {
                 None
             } else {
-                Step::read(Direction::FromGuest, &datagram, header)
+                Step::read(Direction::FromGuest, datagram, header)
             };
             self.judge_stateful(Direction::FromGuest, datagram.destination(), carried, step.as_ref(), now)?;
         } else {
             self.check_destination(datagram.destination(), carried, now)?;
         }
-        if self.heeds_names() { self.on_guest_datagram(frame, &datagram, header, now) } else { Ok(()) }
+        if self.heeds_names() { self.on_guest_datagram(&frame, &datagram, header, now) } else { Ok(()) }
     }
 
     #[inline]
@@ -110,7 +112,7 @@ impl Filter {
 
     #[inline]
     fn is_broadcast(&self, address: Ipv4Addr) -> bool {
-        address.is_broadcast() || self.subnet_broadcast == Some(address)
+        address.is_broadcast() || self.subnet.broadcast == Some(address)
     }
 
     #[inline]
@@ -128,7 +130,7 @@ impl Filter {
     }
 
     /// What the rules say of a datagram to `address`, and the default where they say nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn check_destination(
         &self,
         address: Ipv4Addr,
@@ -143,13 +145,13 @@ impl Filter {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_reachable_by_default(&self, address: Ipv4Addr, carried: Carried) -> bool {
         if address == self.network.gateway {
             return true;
         }
         // Where the link's own subnet is of public addresses, its hosts are neighbours all the same, not the world.
-        let is_world = is_global_unicast(address) && !self.network.subnet.contains(&address);
+        let is_world = is_global_unicast(address) && !self.subnet.contains(address);
         match self.net_type {
             NetType::Host => false,
             NetType::Nat if is_world => true,
@@ -162,7 +164,7 @@ impl Filter {
 
 impl<'a> Transport<'a> {
     #[inline]
-    fn parse(datagram: &Ipv4<'a>) -> Result<Self, DropReason> {
+    fn parse(datagram: Ipv4<'a>) -> Result<Self, DropReason> {
         match (datagram.protocol(), datagram.part()) {
             (IpProtocol::Udp, Part::Whole) => {
                 let udp = Udp::parse_whole(datagram.payload)?;

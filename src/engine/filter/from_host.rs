@@ -33,13 +33,15 @@ impl Filter {
             return Err(DropReason::EthernetDestination);
         }
         match frame.protocol() {
-            EthernetProtocol::Ipv4 => self.judge_host_ipv4(&frame, now),
-            EthernetProtocol::Arp => self.judge_host_arp(&frame),
+            EthernetProtocol::Ipv4 => self.judge_host_ipv4(frame, now),
+            EthernetProtocol::Arp => self.judge_host_arp(frame),
             _ => Err(DropReason::EtherType),
         }
     }
 
-    fn judge_host_arp(&self, frame: &Ethernet<'_>) -> Result<(), DropReason> {
+    #[cold]
+    #[inline(never)]
+    fn judge_host_arp(&self, frame: Ethernet<'_>) -> Result<(), DropReason> {
         let arp = Arp::parse(frame.payload)?;
         if arp.sender_hardware != frame.source() {
             return Err(DropReason::ArpSenderHardware);
@@ -55,7 +57,7 @@ impl Filter {
     }
 
     #[inline]
-    fn judge_host_ipv4(&mut self, frame: &Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
+    fn judge_host_ipv4(&mut self, frame: Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
         let datagram = Ipv4::parse(frame.payload, ipv4::Header::Any)?;
         let mut udp_ports = None;
         match (datagram.protocol(), datagram.part()) {
@@ -63,7 +65,7 @@ impl Filter {
                 let udp = Udp::parse_whole(datagram.payload)?;
                 match udp.ports.destination {
                     DHCP_SERVER_PORT => return Err(DropReason::DhcpClientPort),
-                    DHCP_CLIENT_PORT => return self.judge_host_dhcp(frame, &datagram, &udp, now),
+                    DHCP_CLIENT_PORT => return self.judge_host_dhcp(frame, datagram, udp, now),
                     _ => udp_ports = Some(udp.ports),
                 }
             }
@@ -77,10 +79,10 @@ impl Filter {
         }
         let standing = self.standing(datagram.source(), frame.source())?;
         if self.policy.is_stateful() || standing != Standing::Heard {
-            self.judge_host_by_policy(&datagram, udp_ports, standing, now)?;
+            self.judge_host_by_policy(datagram, udp_ports, standing, now)?;
         }
         match udp_ports {
-            Some(ports) if self.heeds_names() => self.on_host_datagram(frame, &datagram, ports, now),
+            Some(ports) if self.heeds_names() => self.on_host_datagram(&frame, &datagram, ports, now),
             _ => Ok(()),
         }
     }
@@ -88,7 +90,7 @@ impl Filter {
     /// What the policy makes of a datagram for the guest, whose sender is a neighbour or whose policy is stateful.
     fn judge_host_by_policy(
         &mut self,
-        datagram: &Ipv4<'_>,
+        datagram: Ipv4<'_>,
         udp_ports: Option<Ports>,
         standing: Standing,
         now: Instant,
@@ -147,8 +149,6 @@ impl Filter {
     /// Whether `address` is one of the subnet other than the gateway's, from which the guest is isolated.
     #[inline]
     fn is_neighbour(&self, address: Ipv4Addr) -> bool {
-        self.isolation == Isolation::Isolated
-            && self.network.subnet.contains(&address)
-            && address != self.network.gateway
+        self.isolation == Isolation::Isolated && self.subnet.contains(address) && address != self.network.gateway
     }
 }

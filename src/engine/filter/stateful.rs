@@ -23,7 +23,7 @@ impl Filter {
     }
 
     /// Judges a datagram to or from `far`, whose addresses and MACs are in order.
-    #[inline]
+    #[inline(never)]
     pub(super) fn judge_stateful(
         &mut self,
         direction: Direction,
@@ -62,6 +62,7 @@ impl Filter {
         }
     }
 
+    #[inline(never)]
     fn judge_by_rules(
         &self,
         direction: Direction,

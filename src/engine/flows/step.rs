@@ -57,7 +57,7 @@ pub(in super::super) struct Header {
 impl Step {
     /// A datagram with its ports, if the protocol has any. It goes from or to the guest's lease.
     #[inline]
-    pub(in super::super) fn read(direction: Direction, datagram: &Ipv4<'_>, header: Option<Header>) -> Option<Self> {
+    pub(in super::super) fn read(direction: Direction, datagram: Ipv4<'_>, header: Option<Header>) -> Option<Self> {
         let ends = Ends::of(direction, datagram.source(), datagram.destination());
         if datagram.part() != Part::Whole {
             return None;
@@ -74,7 +74,7 @@ impl Step {
         }
     }
 
-    fn read_icmp(direction: Direction, ends: Ends, datagram: &Ipv4<'_>) -> Option<Self> {
+    fn read_icmp(direction: Direction, ends: Ends, datagram: Ipv4<'_>) -> Option<Self> {
         let (&[kind, code, ..], quote) = datagram.payload.split_first_chunk::<ICMP_HEADER>()?;
         let kind = match kind {
             ECHO_REQUEST if code == 0 => Kind::EchoRequest,

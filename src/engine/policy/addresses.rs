@@ -125,6 +125,7 @@ mod tests {
         prefixes.sort_unstable_by_key(|prefix| (prefix.addr(), prefix.prefix_len()));
         prefixes.dedup();
         let addresses = flatten(&prefixes);
+        assert!(addresses.pieces.is_sorted_by(|a, b| a.first < b.first), "none is empty");
         for prefix in &prefixes {
             let (first, last) = (u32::from(prefix.network()), u32::from(prefix.broadcast()));
             for address in [first.wrapping_sub(1), first, first + (last - first) / 2, last, last.wrapping_add(1)] {

@@ -165,6 +165,8 @@ fn an_answer_that_is_cut_short_or_has_an_error_or_is_not_sound_teaches_nothing()
         other(|dns| dns.answers = 2),
         other(|dns| dns.answers = 0),
         other(|dns| dns.body.truncate(30)),
+        Dns { questions: 0, body: Vec::new(), ..Dns::answer(1, "") }.question(name, AAAA, IN).a("@12", 600, SITE),
+        Dns { questions: 0, body: Vec::new(), ..Dns::answer(1, "") }.question(name, A, 3).a("@12", 600, SITE),
         good().record("@12", A, IN, 600, &[1, 2, 3]),
         good().record("@12", A, IN, 600, &[1, 2, 3, 4, 5]),
         good().record("x", CNAME, IN, 600, &[1, b'a']),

@@ -84,7 +84,7 @@ impl Filter {
         } else {
             self.check_destination(datagram.destination(), carried, now)?;
         }
-        if self.heeds_names() { self.on_guest_datagram(&frame, &datagram, header, now) } else { Ok(()) }
+        if self.heeds_names() { self.on_guest_datagram(frame, datagram, header, now) } else { Ok(()) }
     }
 
     #[inline]

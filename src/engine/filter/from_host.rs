@@ -82,7 +82,7 @@ impl Filter {
             self.judge_host_by_policy(datagram, udp_ports, standing, now)?;
         }
         match udp_ports {
-            Some(ports) if self.heeds_names() => self.on_host_datagram(&frame, &datagram, ports, now),
+            Some(ports) if self.heeds_names() => self.on_host_datagram(frame, datagram, ports, now),
             _ => Ok(()),
         }
     }

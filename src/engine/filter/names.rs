@@ -33,9 +33,11 @@ impl Filter {
 
     #[inline]
     fn pinned(&self, way: Way, address: Ipv4Addr, carried: Carried, now: Instant) -> Option<Pinned> {
-        if !self.names.has_pins() {
-            return None;
-        }
+        if self.names.has_pins() { self.look_up_pins(way, address, carried, now) } else { None }
+    }
+
+    #[inline(never)] // Out of the way of frames without names.
+    fn look_up_pins(&self, way: Way, address: Ipv4Addr, carried: Carried, now: Instant) -> Option<Pinned> {
         let rules = self.policy.names();
         let pinned = self.names.pinned(address, now, |name| rules.said(name, way, carried));
         (pinned != Pinned::NOTHING).then_some(pinned)
@@ -49,10 +51,11 @@ impl Filter {
 
     /// Takes note of a datagram of the guest's that the rules have let pass: it may be a question, which may be one of no name
     /// that the guest may ask for, and it keeps the pins of where it goes.
+    #[inline(never)] // Likewise; and views go by value, which need no place in memory then.
     pub(super) fn on_guest_datagram(
         &mut self,
-        frame: &Ethernet<'_>,
-        datagram: &Ipv4<'_>,
+        frame: Ethernet<'_>,
+        datagram: Ipv4<'_>,
         header: Option<Header>,
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -86,8 +89,8 @@ impl Filter {
     /// A question for a name that an entry allows passes; any other is answered here.
     fn check_question(
         &mut self,
-        frame: &Ethernet<'_>,
-        datagram: &Ipv4<'_>,
+        frame: Ethernet<'_>,
+        datagram: Ipv4<'_>,
         ports: Ports,
         message: &[u8],
         question: &Question,
@@ -106,10 +109,11 @@ impl Filter {
     }
 
     /// Takes note of a UDP datagram for the guest that the rules have let pass: it may be an answer.
+    #[inline(never)]
     pub(super) fn on_host_datagram(
         &mut self,
-        frame: &Ethernet<'_>,
-        datagram: &Ipv4<'_>,
+        frame: Ethernet<'_>,
+        datagram: Ipv4<'_>,
         ports: Ports,
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -128,7 +132,7 @@ impl Filter {
 }
 
 /// The port that a datagram goes to, be it whole or the first fragment.
-fn destination_port(datagram: &Ipv4<'_>, header: Option<Header>) -> Option<u16> {
+fn destination_port(datagram: Ipv4<'_>, header: Option<Header>) -> Option<u16> {
     match (header, datagram.part(), datagram.protocol()) {
         (Some(header), ..) => Some(header.ports.destination),
         (None, Part::First, IpProtocol::Udp | IpProtocol::Tcp) => {

@@ -1,7 +1,7 @@
 //! A frame of softnet's own, in answer to one that goes no further.
 //!
 //! There is room for one, made with the engine: the caller sends it before it brings the next frame. What may be answered
-//! is bounded: a bucket of [`BURST`] replies that fills by one a millisecond. What finds it empty is dropped in silence.
+//! is bounded: a bucket of 64 replies that fills by one a millisecond. What finds it empty is dropped in silence.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;

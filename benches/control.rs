@@ -5,7 +5,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 use softnet::control::{ChannelNames, Session};
-use softnet::engine::{Config, DnsQuestions, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use softnet::engine::{Config, Engine, EthernetAddress, Network};
 
 /// Bytes that the channel reads at a time.
 const PIECE: usize = 4 << 10;
@@ -69,18 +69,14 @@ fn processor_time() -> f64 {
 }
 
 fn config() -> Config {
-    Config {
-        guest_mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
-        net_type: NetType::Nat,
-        isolation: Isolation::Isolated,
-        network: Network {
+    Config::new(
+        EthernetAddress([2, 0, 0, 0, 0, 1]),
+        Network {
             gateway: [192, 168, 64, 1].into(),
             gateway_mac: None,
             subnet: "192.168.64.0/24".parse().expect("a subnet"),
             max_frame: 1514,
         },
-        policy: PolicyEntries::default(),
-        dns_questions: DnsQuestions::Any,
-        flow_keys: [1, 2],
-    }
+        [1, 2],
+    )
 }

@@ -2,23 +2,19 @@ mod names;
 mod pieces;
 
 use super::*;
-use crate::engine::{Config, DnsQuestions, Entry, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use crate::engine::{Config, Entry, EthernetAddress, Network, PolicyEntries};
 
 fn engine() -> Engine {
-    Engine::new(Config {
-        guest_mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
-        net_type: NetType::Nat,
-        isolation: Isolation::Isolated,
-        network: Network {
+    Engine::new(Config::new(
+        EthernetAddress([2, 0, 0, 0, 0, 1]),
+        Network {
             gateway: [192, 168, 64, 1].into(),
             gateway_mac: None,
             subnet: "192.168.64.0/24".parse().unwrap(),
             max_frame: 1514,
         },
-        policy: PolicyEntries::default(),
-        dns_questions: DnsQuestions::Any,
-        flow_keys: [1, 2],
-    })
+        [1, 2],
+    ))
 }
 
 /// A client that reads every reply.

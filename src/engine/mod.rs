@@ -107,6 +107,22 @@ pub struct Config {
     pub flow_keys: [u64; 2],
 }
 
+impl Config {
+    /// The plainest guest: isolated, in nat mode, without entries, free to ask what it likes.
+    #[must_use]
+    pub fn new(guest_mac: EthernetAddress, network: Network, flow_keys: [u64; 2]) -> Self {
+        Config {
+            guest_mac,
+            net_type: NetType::Nat,
+            isolation: Isolation::Isolated,
+            network,
+            policy: PolicyEntries::default(),
+            dns_questions: DnsQuestions::Any,
+            flow_keys,
+        }
+    }
+}
+
 /// The filter of one guest, its clock and its counters.
 #[derive(Debug)]
 pub struct Engine {

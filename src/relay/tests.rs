@@ -4,7 +4,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant as Clock};
 
 use super::*;
-use crate::engine::{Config, DnsQuestions, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use crate::engine::{Config, EthernetAddress, Network};
 
 const GUEST: [u8; 6] = [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee];
 pub(super) const GATEWAY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
@@ -67,15 +67,7 @@ pub(super) fn bench_with(open: impl FnOnce(Network, UnixDatagram) -> Box<dyn Hos
     let relay = thread::spawn(move || {
         let guest_side = OwnedFd::from(guest_side);
         let lifeline = Lifeline::new(guest_side.as_fd()).unwrap();
-        let engine = Engine::new(Config {
-            guest_mac: EthernetAddress(GUEST),
-            net_type: NetType::Nat,
-            isolation: Isolation::Isolated,
-            network,
-            policy: PolicyEntries::default(),
-            dns_questions: DnsQuestions::Any,
-            flow_keys: [1, 2],
-        });
+        let engine = Engine::new(Config::new(EthernetAddress(GUEST), network, [1, 2]));
         Relay::new(guest_side, open(network, host_side), engine, lifeline).run(&Confined::assumed())
     });
     Bench { guest, host, relay }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use softnet::channel::Channel;
 use softnet::control::ChannelNames;
-use softnet::engine::{Config, DnsQuestions, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use softnet::engine::{Config, Engine, EthernetAddress, Network};
 use softnet::sandbox::Features;
 use softnet::sys::stream;
 
@@ -29,20 +29,16 @@ fn with_channel(body: impl FnOnce(Sockets)) -> Ended {
 }
 
 fn engine() -> Engine {
-    Engine::new(Config {
-        guest_mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
-        net_type: NetType::Nat,
-        isolation: Isolation::Isolated,
-        network: Network {
+    Engine::new(Config::new(
+        EthernetAddress([2, 0, 0, 0, 0, 1]),
+        Network {
             gateway: [192, 168, 64, 1].into(),
             gateway_mac: None,
             subnet: "192.168.64.0/24".parse().unwrap(),
             max_frame: 1514,
         },
-        policy: PolicyEntries::default(),
-        dns_questions: DnsQuestions::Any,
-        flow_keys: [1, 2],
-    })
+        [1, 2],
+    ))
 }
 
 #[test]

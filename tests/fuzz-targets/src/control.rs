@@ -4,23 +4,19 @@
 
 use serde_json::{Map, Value};
 use softnet::control::{ChannelNames, MAX_REQUEST, Session};
-use softnet::engine::{Config, DnsQuestions, Engine, EthernetAddress, Isolation, NetType, Network, PolicyEntries};
+use softnet::engine::{Config, Engine, EthernetAddress, Network, PolicyEntries};
 
 fn engine() -> Engine {
-    Engine::new(Config {
-        guest_mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
-        net_type: NetType::Nat,
-        isolation: Isolation::Isolated,
-        network: Network {
+    Engine::new(Config::new(
+        EthernetAddress([2, 0, 0, 0, 0, 1]),
+        Network {
             gateway: [192, 168, 64, 1].into(),
             gateway_mac: None,
             subnet: "192.168.64.0/24".parse().expect("a subnet"),
             max_frame: 1514,
         },
-        policy: PolicyEntries::default(),
-        dns_questions: DnsQuestions::Any,
-        flow_keys: [1, 2],
-    })
+        [1, 2],
+    ))
 }
 
 /// All replies to `stream`, which comes in pieces of these sizes, over and over; and the engine after it.

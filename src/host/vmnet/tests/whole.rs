@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::thread::{self, JoinHandle};
 
 use super::*;
-use crate::engine::{Config, DnsQuestions, Engine, PolicyEntries};
+use crate::engine::{Config, Engine};
 use crate::lifeline::{End, Lifeline};
 use crate::relay::{Relay, RelayError};
 use crate::sandbox::Confined;
@@ -23,15 +23,7 @@ fn bench() -> Bench {
     let relay = thread::spawn(move || {
         let guest_side = OwnedFd::from(guest_side);
         let lifeline = Lifeline::new(guest_side.as_fd()).unwrap();
-        let engine = Engine::new(Config {
-            guest_mac: EthernetAddress(GUEST),
-            net_type: NetType::Nat,
-            isolation: Isolation::Isolated,
-            network: *host.network(),
-            policy: PolicyEntries::default(),
-            dns_questions: DnsQuestions::Any,
-            flow_keys: [1, 2],
-        });
+        let engine = Engine::new(Config::new(EthernetAddress(GUEST), *host.network(), [1, 2]));
         Relay::new(guest_side, Box::new(host), engine, lifeline).run(&Confined::assumed())
     });
     Bench { guest, wire, relay }

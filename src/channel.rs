@@ -165,6 +165,9 @@ mod tests {
     use crate::engine::{Config, EthernetAddress, Network};
 
     const GET: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.get\"}\n";
+    /// Of one rule.
+    const SET: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.set\",\
+        \"params\":{\"allow\":[\"@host\"],\"block\":[]}}\n";
 
     struct Bench {
         channel: Channel,
@@ -196,6 +199,15 @@ mod tests {
             for _ in 0..count {
                 self.channel.turn(&mut self.engine);
             }
+        }
+
+        /// The client goes away; what it has asked for, a policy of one rule, is done, and the channel is over.
+        fn expect_all_done_without_client(&mut self) {
+            let (placeholder, _) = UnixStream::pair().unwrap();
+            drop(std::mem::replace(&mut self.client, placeholder));
+            self.turns(40);
+            assert!(self.is_over());
+            assert_eq!(self.engine.rule_count(), 1);
         }
 
         /// Bytes that wait to be received by the channel.
@@ -271,27 +283,17 @@ mod tests {
     #[test]
     fn what_was_asked_by_a_client_that_is_gone_is_done() {
         let mut bench = bench();
-        let set = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.set\",\"params\":{\"allow\":[\"@host\"],\"block\":[]}}\n";
-        bench.client.write_all(&[GET, GET, set.as_bytes()].concat()).unwrap();
-        let (placeholder, _) = UnixStream::pair().unwrap();
-        drop(std::mem::replace(&mut bench.client, placeholder));
-        bench.turns(40);
-        assert!(bench.is_over());
-        assert_eq!(bench.engine.rule_count(), 1);
+        bench.client.write_all(&[GET, GET, SET].concat()).unwrap();
+        bench.expect_all_done_without_client();
     }
 
     #[test]
     fn replies_that_a_client_has_left_unread_do_not_keep_its_requests_from_being_done() {
         let mut bench = bench();
-        let set = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.set\",\"params\":{\"allow\":[\"@host\"],\"block\":[]}}\n";
         bench.client.write_all(GET).unwrap();
         bench.turns(10);
-        bench.client.write_all(set.as_bytes()).unwrap();
-        let (placeholder, _) = UnixStream::pair().unwrap();
-        drop(std::mem::replace(&mut bench.client, placeholder));
-        bench.turns(40);
-        assert!(bench.is_over());
-        assert_eq!(bench.engine.rule_count(), 1);
+        bench.client.write_all(SET).unwrap();
+        bench.expect_all_done_without_client();
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use crate::engine_world::Judgement;
 use crate::engine_world::frames::*;
-use crate::policy_model::is_of_the_world;
 use softnet::engine::Direction::{self, FromGuest, FromHost};
 use softnet::engine::DropReason;
+use softnet_fuzz_targets::oracle::is_of_the_world;
 
 /// An entry as the reference has it.
 #[derive(Clone, Debug)]

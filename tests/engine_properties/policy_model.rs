@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use softnet::engine::{Config, DropReason, Entry, NetType, PolicyEntries, Target};
+use softnet_fuzz_targets::oracle::is_of_the_world;
 
 /// An address near others, so that prefixes nest and meet: few bits vary in each octet.
 fn close_address() -> impl Strategy<Value = Ipv4Addr> {
@@ -50,24 +51,6 @@ fn model(policy: &PolicyEntries, net_type: NetType, address: Ipv4Addr) -> Judgem
         (None, None) if net_type == NetType::Nat && is_of_the_world(address) => Ok(()),
         (None, None) => Err(DropReason::NotReachable),
     }
-}
-
-/// The standard library's own classes, and the ones that it lacks by number.
-pub(crate) fn is_of_the_world(address: Ipv4Addr) -> bool {
-    let bits = u32::from(address);
-    let within = |net: [u8; 4], length: u32| (bits ^ u32::from_be_bytes(net)) >> (32 - length) == 0;
-    !(address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address.is_documentation()
-        || within([0, 0, 0, 0], 8)
-        || within([100, 64, 0, 0], 10)
-        || within([192, 0, 0, 0], 24)
-        || within([192, 88, 99, 0], 24)
-        || within([198, 18, 0, 0], 15)
-        || within([240, 0, 0, 0], 4))
 }
 
 fn mac_for(address: Ipv4Addr) -> Mac {

@@ -12,7 +12,7 @@ mod policy;
 use crate::frames::{ANY, GATEWAY, GUEST_MAC, Mac};
 use std::net::Ipv4Addr;
 
-pub use policy::Rules;
+pub use policy::{Rules, is_of_the_world};
 
 /// Whether a claim of the document holds, and which.
 pub type Claim = Result<(), &'static str>;

@@ -50,7 +50,7 @@ pub(super) fn same_bits(a: Ipv4Addr, b: Ipv4Addr, length: u32) -> bool {
 
 /// The standard library's own classes, and the ones that it lacks by number.
 #[must_use]
-pub(super) fn is_of_the_world(address: Ipv4Addr) -> bool {
+pub fn is_of_the_world(address: Ipv4Addr) -> bool {
     let within = |net: [u8; 4], length| same_bits(net.into(), address, length);
     !(address.is_private()
         || address.is_loopback()

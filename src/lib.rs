@@ -39,6 +39,5 @@ pub mod relay;
 pub mod sandbox;
 pub mod segments;
 pub mod setup;
-#[cfg(target_os = "linux")]
 pub mod subcommand;
 pub mod sys;

@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use softnet::cli::{self, Cli};
 use softnet::logging;
 use softnet::setup::{self, Outcome};
-#[cfg(target_os = "linux")]
 use softnet::subcommand;
 use softnet::sys::stderr::Stderr;
 
@@ -43,9 +42,8 @@ fn run() -> anyhow::Result<()> {
         }
     };
     logging::start();
-    #[cfg(target_os = "linux")]
-    if let Some(cli::Command::Network { action }) = cli.command {
-        return Ok(subcommand::network(standing, action)?);
+    if let Some(command) = cli.command {
+        return Ok(subcommand::run(standing, command)?);
     }
     let serve = cli.serve.context("neither a guest nor a subcommand was given")?;
     if serve.sudo_escalation_probing {

@@ -1,14 +1,17 @@
-//! `softnet network status` and `softnet network down`: the only module that writes to standard output, which for every
-//! other softnet may be a control socket.
+//! The subcommands: the only place that writes to standard output, which for every other softnet may be a control socket.
+
+#[cfg(target_os = "linux")]
+mod network;
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use thiserror::Error;
 
-use crate::cli::NetworkAction;
-use crate::host::tap::{self, Force};
-use crate::privilege::{self, Identity, PrivilegeError, Standing};
+use crate::cli::Command;
+#[cfg(target_os = "linux")]
+use crate::host::tap;
+use crate::privilege::{PrivilegeError, Standing};
 
 /// Why a subcommand failed.
 #[derive(Debug, Error)]
@@ -22,6 +25,7 @@ pub enum SubcommandError {
     /// The setuid right could not be dropped before the answer is printed.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    #[cfg(target_os = "linux")]
     /// The network could not be read or taken down.
     #[error("softnet network: {0}")]
     Network(#[from] tap::Error),
@@ -30,30 +34,14 @@ pub enum SubcommandError {
     Output(#[from] io::Error),
 }
 
-/// Runs `softnet network ACTION`.
+/// Does what `command` says.
 ///
 /// # Errors
 /// What failed, and how to mend it.
-pub fn network(standing: Standing, action: NetworkAction) -> Result<(), SubcommandError> {
-    // A person waits at a terminal and ends this with Ctrl-C, like any command.
-    let mut wait = |duration| {
-        std::thread::sleep(duration);
-        Ok(())
-    };
-    match action {
-        NetworkAction::Status if standing == Standing::Unprivileged => Err(SubcommandError::NeedsRoot),
-        NetworkAction::Status => {
-            // Nothing of it is secret: anyone may list interfaces and processes. What is printed is printed as the caller.
-            let status = tap::status(&mut wait)?;
-            if let Standing::Setuid { .. } = standing {
-                privilege::drop_to(Identity::choose(standing, None, None)?)?;
-            }
-            print(&status)
-        }
-        NetworkAction::Down { force } if standing == Standing::Root => {
-            print(&tap::down(if force { Force::Yes } else { Force::No }, &mut wait)?)
-        }
-        NetworkAction::Down { .. } => Err(SubcommandError::RootOnly),
+pub fn run(standing: Standing, command: Command) -> Result<(), SubcommandError> {
+    match command {
+        #[cfg(target_os = "linux")]
+        Command::Network { action } => network::network(standing, action),
     }
 }
 

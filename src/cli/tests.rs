@@ -1,4 +1,6 @@
 use super::*;
+use crate::control::ChannelNames;
+use crate::engine::{Entry, EthernetAddress};
 
 const MINIMAL: [&str; 5] = ["softnet", "--vm-fd", "0", "--vm-mac-address", "5a:94:ef:e4:0c:ee"];
 

@@ -8,6 +8,7 @@
 //! Phase: setup, as root. [`Identity::choose`] reads the user database; [`drop_to`] ends the phase. What runs later asks
 //! for an [`Unprivileged`], which only [`drop_to`] and [`stay`] make.
 
+mod acting;
 pub mod escalate;
 
 use std::fmt;

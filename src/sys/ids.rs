@@ -14,7 +14,7 @@ mod system {
 
     use super::{Attempt, Gid, Three, Uid};
 
-    pub use nix::unistd::getgroups as groups;
+    pub use nix::unistd::{getgroups as groups, setgroups as set_groups};
 
     /// getresuid(2).
     pub fn uids() -> nix::Result<Three<Uid>> {
@@ -79,6 +79,14 @@ mod system {
         Ok(groups.iter().take(count).copied().map(Gid::from_raw).collect())
     }
 
+    /// setgroups(2).
+    pub fn set_groups(groups: &[Gid]) -> nix::Result<()> {
+        let groups: Vec<libc::gid_t> = groups.iter().map(|gid| gid.as_raw()).collect();
+        let count = libc::c_int::try_from(groups.len()).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: the array has as many as is told.
+        Errno::result(unsafe { libc::setgroups(count, groups.as_ptr()) }).map(drop)
+    }
+
     pub(super) fn set_all(uid: Uid) -> Attempt {
         // SAFETY: takes plain numbers.
         ("setreuid", Errno::result(unsafe { libc::setreuid(uid.as_raw(), uid.as_raw()) }).map(drop))
@@ -90,7 +98,7 @@ mod system {
     }
 }
 
-pub use system::{gids, groups, uids};
+pub use system::{gids, groups, set_groups, uids};
 
 /// Tries all ways to become `uid`, and says what came of each.
 pub fn try_to_become(uid: Uid) -> [Attempt; 3] {

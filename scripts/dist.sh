@@ -95,7 +95,7 @@ sbom() {
 # make_all FROM TO
 make_all() {
     local from=$1 to=$2 target
-    rm -rf "$to"
+    rm -rf "$from" "$to" # nothing of another compiler, or of an earlier commit
     mkdir -p "$to" "$from"
     step "programs" build "$from"
     for target in "${targets[@]}"; do

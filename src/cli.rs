@@ -3,30 +3,40 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod help;
 mod serve;
 mod values;
-
-use std::fmt::Write as _;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use help::{folded, one_line};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, Never};
+
+const AFTER_HELP: &str = "\
+LIST: 10.0.0.0/8,192.0.2.7,@host,github.com,*.example.org, commas between, each
+with ports (:443) and `in ` or `out ` in front if wanted. More: softnet --help";
+
+const AFTER_LONG_HELP: &str = "\
+LIST is comma separated: IPv4 prefixes (10.0.0.0/8), addresses (192.0.2.7),
+@host (the gateway), names (github.com) and all names below one
+(*.example.org), each with ports if wanted (:443, :8000-8999), and with `in ` or
+`out ` in front for one direction. Entries with ports outrank those without, the
+longest prefix wins, and block wins a tie.
+
+Exit codes: 0 ended in order, 1 failure, 2 usage. Manual: softnet(1).";
 
 /// A filtering network helper for virtual machines: one guest, one process, no spoofing.
 #[derive(Debug, Parser)]
 #[command(
     name = "softnet",
     version,
-    max_term_width = 100,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
-    after_help = "LIST is comma separated: IPv4 prefixes (10.0.0.0/8), addresses (192.0.2.7), @host (the gateway), names\n\
-                  (github.com) and all names below one (*.example.org), each with ports if wanted (:443, :8000-8999), and with\n\
-                  `in ` or `out ` in front for one direction. Entries with ports outrank those without, the longest prefix wins, and block wins a tie.\n\
-                  Exit codes: 0 ended in order, 1 failure, 2 usage."
+    after_help = AFTER_HELP,
+    after_long_help = AFTER_LONG_HELP
 )]
 pub struct Cli {
     /// What to do instead of serving a guest.
@@ -86,20 +96,6 @@ impl Cli {
         }
         Ok(self)
     }
-}
-
-/// A usage error in one line: what is wrong, with flag and value, and where to look.
-#[must_use]
-pub fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let mut line = String::new();
-    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
-        if part.starts_with("Usage:") || part.starts_with("For more information") {
-            continue;
-        }
-        let _ = write!(line, "{}{part}", if line.is_empty() { "" } else { " " });
-    }
-    format!("{} (try 'softnet --help')", line.trim_start_matches("error: "))
 }
 
 #[cfg(test)]

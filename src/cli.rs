@@ -3,6 +3,7 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod doctor;
 mod serve;
 mod values;
 
@@ -11,6 +12,7 @@ use std::fmt::Write as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use doctor::DoctorArgs;
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, Never};
 
@@ -47,6 +49,8 @@ pub enum Command {
         #[command(subcommand)]
         action: NetworkAction,
     },
+    /// Say what is wrong with this host and how to mend it; changes nothing
+    Doctor(DoctorArgs),
 }
 
 /// `softnet network ...`.

@@ -29,6 +29,7 @@ pub mod port;
 mod programs;
 mod state;
 mod subnet;
+pub mod survey;
 mod sysctl;
 
 use std::fs::File;

@@ -204,7 +204,9 @@ impl Guests {
                 let Some(mac) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
                 let Ok(metadata) = entry.metadata() else { continue };
                 // "... FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF" (proc_locks(5))
-                match locks.contains(&format!(":{} ", metadata.ino())) {
+                let device = metadata.dev();
+                let file = format!(" {:02x}:{:02x}:{} ", libc::major(device), libc::minor(device), metadata.ino());
+                match locks.contains(&file) {
                     true => guests.running.push((mac, metadata.uid())),
                     false => guests.ended.push(mac),
                 }

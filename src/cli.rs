@@ -3,6 +3,7 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod doctor;
 mod help;
 mod serve;
 mod values;
@@ -10,6 +11,7 @@ mod values;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use doctor::DoctorArgs;
 pub use help::{folded, one_line};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, Never};
@@ -57,6 +59,8 @@ pub enum Command {
         #[command(subcommand)]
         action: NetworkAction,
     },
+    /// Say what is wrong with this host and how to mend it; changes nothing
+    Doctor(DoctorArgs),
 }
 
 /// `softnet network ...`.

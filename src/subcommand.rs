@@ -1,5 +1,6 @@
 //! The subcommands: the only place that writes to standard output, which for every other softnet may be a control socket.
 
+mod doctor;
 #[cfg(target_os = "linux")]
 mod network;
 
@@ -29,6 +30,14 @@ pub enum SubcommandError {
     /// The network could not be read or taken down.
     #[error("softnet network: {0}")]
     Network(#[from] tap::Error),
+    /// The doctor found something. What, it has said.
+    #[error("softnet doctor: {failed} of {of} checks failed")]
+    Unwell {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        of: usize,
+    },
     /// Nobody reads the answer.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -42,6 +51,7 @@ pub fn run(standing: Standing, command: Command) -> Result<(), SubcommandError> 
     match command {
         #[cfg(target_os = "linux")]
         Command::Network { action } => network::network(standing, action),
+        Command::Doctor(args) => doctor::doctor(standing, &args),
     }
 }
 

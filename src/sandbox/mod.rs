@@ -62,6 +62,13 @@ pub enum SandboxError {
     Filter(String),
 }
 
+/// How much Landlock this kernel has, in words; none is no Landlock.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn landlock_version() -> Option<String> {
+    landlock::version().ok().map(|abi| abi.to_string())
+}
+
 /// The proof that this process has dropped root and is in the sandbox. Only [`enter`] makes one.
 #[derive(Debug)]
 pub struct Confined(());

@@ -25,7 +25,7 @@ use super::Error;
 use crate::host::Wait;
 use crate::sys::watchdog::Watchdog;
 
-const DIRECTORY: &str = "/run/softnet";
+pub(super) const DIRECTORY: &str = "/run/softnet";
 /// A start holds the lock for some 50 ms, and for 12 s if every program that it runs takes the longest it may.
 const HOLD_LIMIT: Duration = Duration::from_secs(15);
 /// One that is stopped, and a minute of starts at once, which is more than a host takes.

@@ -3,6 +3,7 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod guest;
 mod serve;
 mod values;
 
@@ -11,8 +12,9 @@ use std::fmt::Write as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use guest::GuestArgs;
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
-pub use values::{EntryList, Never};
+pub use values::{EntryList, NAME_LENGTH, Never};
 
 /// A filtering network helper for virtual machines: one guest, one process, no spoofing.
 #[derive(Debug, Parser)]

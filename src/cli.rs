@@ -4,6 +4,7 @@
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
 mod guest;
+mod rate;
 mod serve;
 mod values;
 

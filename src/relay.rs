@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::channel::Channel;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
-use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
+use crate::engine::{Allowance, Direction, Engine, Event, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::sandbox::Confined;
@@ -162,12 +162,23 @@ impl Relay {
     fn wait(&mut self) -> Result<Ready, RelayError> {
         let now = clock::now();
         let look = self.lifeline.next_look();
-        let due = [self.engine.next_deadline(), self.watch.next_deadline()];
+        // A guest that has sent all that it may is not listened to until it may again: its sends wait meanwhile.
+        let pause = match self.engine.guest_allowance(now) {
+            Allowance::Frames(_) => None,
+            Allowance::From(later) => Some(later),
+        };
+        let due = [self.engine.next_deadline(), self.watch.next_deadline(), pause];
         let deadline = due.into_iter().flatten().fold(look, Instant::min);
         let (signals, maker) = self.lifeline.descriptors();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds =
-            [self.guest.as_fd(), self.host.readiness(), signals, maker.unwrap_or(signals), signals].map(readable);
+        let mut fds = [
+            if pause.is_some() { signals } else { self.guest.as_fd() },
+            self.host.readiness(),
+            signals,
+            maker.unwrap_or(signals),
+            signals,
+        ]
+        .map(readable);
         let channel = self.channel.as_ref().and_then(Channel::poll_fd);
         let channel_waits = channel.is_some();
         if let Some(channel) = channel {
@@ -188,12 +199,13 @@ impl Relay {
             self.lifeline.maker_ended(now);
         }
         let channel = channel_has_work || (channel_waits && channel);
-        Ok(Ready { guest, host: host || held, signal, channel })
+        Ok(Ready { guest: guest && pause.is_none(), host: host || held, signal, channel })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {
         for _ in 0..BATCHES_A_TURN {
-            self.batch.clear();
+            let Allowance::Frames(count) = self.engine.guest_allowance(now) else { break };
+            self.batch.clear_for(count);
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
             let more = self.batch.room() == 0;
             self.judge(Direction::FromGuest, now);

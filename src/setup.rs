@@ -151,7 +151,8 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         policy,
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
-    });
+    })
+    .with_rate_limit(serve.guest.rate_limit.unwrap_or_default());
     let relay = Relay::new(guest, host, engine, lifeline);
     let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
     let relay = match control {

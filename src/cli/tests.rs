@@ -124,6 +124,8 @@ fn a_bad_value_is_told_in_one_line_with_its_flag() {
         ("--subnet", "192.168.70.0/30"),
         ("--subnet", "here"),
         ("--name", "a b"),
+        ("--rate-limit", "100"),
+        ("--rate-limit", "1kbit"),
         ("--expose", "2222:22"),
         ("--control-fd", "-1"),
         ("--control-fd", "one"),

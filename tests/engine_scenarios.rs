@@ -4,6 +4,8 @@
 
 mod engine_world;
 
+#[path = "engine_scenarios/administrator.rs"]
+mod administrator;
 #[path = "engine_scenarios/dhcp_from_guest.rs"]
 mod dhcp_from_guest;
 #[path = "engine_scenarios/dhcp_from_host.rs"]

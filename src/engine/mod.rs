@@ -36,8 +36,8 @@ pub use smoltcp::wire::EthernetAddress;
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
 pub use policy::{
-    Compiled, Draft, Entry, EntryError, EntryFault, List, MAX_ENTRIES, PolicyEntries, PortRange, Sorted, Target, Texts,
-    Way,
+    Compiled, Draft, Entry, EntryError, EntryFault, List, MAX_ENTRIES, PolicyEntries, PortRange, Sorted, Target, Terms,
+    Texts, Way,
 };
 use rate::Pace;
 pub use rate::{Allowance, RateLimit};
@@ -103,6 +103,9 @@ pub struct Config {
     pub network: Network,
     /// The operator's entries.
     pub policy: PolicyEntries,
+    /// The administrator's: what these block stays blocked, whatever the operator's say, now and later. None of them is about a
+    /// name.
+    pub administrator: PolicyEntries,
     /// What it may ask by DNS.
     pub dns_questions: DnsQuestions,
     /// Random bits that nobody else knows: they decide where a flow stands in the table of flows, so that no guest can choose
@@ -120,6 +123,7 @@ impl Config {
             isolation: Isolation::Isolated,
             network,
             policy: PolicyEntries::default(),
+            administrator: PolicyEntries::default(),
             dns_questions: DnsQuestions::Any,
             flow_keys,
         }
@@ -238,13 +242,19 @@ impl Engine {
         }
     }
 
-    /// [`Engine::set_policy`], of a policy that was compiled for [`Engine::gateway`] before.
+    /// [`Engine::set_policy`], of a policy that was compiled for [`Engine::terms`] before.
     pub fn set_compiled(&mut self, policy: Compiled) {
         let (entries, rules) = policy.into_parts();
         if entries != self.policy {
             self.filter.replace_policy(rules);
             self.policy = entries;
         }
+    }
+
+    /// What a policy is to be compiled for.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.filter.terms()
     }
 
     /// The gateway's address.

@@ -37,8 +37,19 @@ pub struct LinkRequest {
     pub bridge: Option<String>,
     /// Linux: the subnet of softnet's own bridge, should it have to be made.
     pub subnet: Option<Ipv4Net>,
+    /// Linux: whose guest it is.
+    pub owner: Owner,
     /// Linux: whether runs of frames are joined and cut here.
     pub offload: Offload,
+}
+
+/// Whose guest it is: whom softnet becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// How many guests the user may have on this host, this one included; none: any number.
+    pub most_guests: Option<u32>,
 }
 
 /// Whether the kernel is given, and gives, runs of frames as one.

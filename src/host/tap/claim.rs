@@ -3,8 +3,12 @@
 //! Two ports with one MAC on one bridge means that whoever spoke last gets the other's traffic. The lock is the kernel's
 //! (flock(2)): it ends with the process, however that ends, so that a file whose lock is free belongs to nobody. Claims
 //! are made and files removed under the lock of [`State`] alone, so that no claim is made on a file that is being removed.
+//!
+//! Whose guest it is, is whose file it is: the file stays open in a process that has become that user, which can write to it, and
+//! cannot give it away (chown(2)). Nobody but root gets to it by its path.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::PathBuf;
 
 use nix::fcntl::Flock;
@@ -28,15 +32,31 @@ pub(super) struct Guest {
 }
 
 /// Claims a MAC; `None` when another process has it.
-pub(super) fn claim(_locked: &State, bridge: &str, mac: EthernetAddress) -> Result<Option<Claim>, Error> {
+pub(super) fn claim(_locked: &State, bridge: &str, mac: EthernetAddress, owner: u32) -> Result<Option<Claim>, Error> {
     let directory = State::path(bridge, "guests");
     state::make_directory(&directory, 0o700)?;
     let path = directory.join(colons(mac));
     let lock = state::try_lock(&path).map_err(Error::os(format!("lock {}", path.display())))?;
-    Ok(lock.map(|lock| {
-        state::sign(&lock);
-        Claim { _lock: lock }
-    }))
+    let Some(lock) = lock else { return Ok(None) };
+    fchown(&*lock, Some(owner), None).map_err(Error::os(format!("give {} to uid {owner}", path.display())))?;
+    state::sign(&lock);
+    Ok(Some(Claim { _lock: lock }))
+}
+
+/// Gives a claim back that is not to be, and leaves nothing of it.
+pub(super) fn withdraw(_locked: &State, bridge: &str, mac: EthernetAddress, claim: Claim) -> Result<(), Error> {
+    state::remove(&State::path(bridge, "guests").join(colons(mac)))?;
+    drop(claim);
+    Ok(())
+}
+
+/// How many guests a user has on this host, on whichever bridge, this process's own included.
+pub(super) fn count_of(_locked: &State, owner: u32) -> Result<u32, Error> {
+    let mut count = 0;
+    for bridge in State::bridges("guests") {
+        count += files(&bridge)?.iter().filter(|claim| !claim.free && claim.owner == owner).count();
+    }
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// The process that has a MAC.
@@ -72,6 +92,7 @@ pub(super) fn sweep_all(locked: &State) -> Result<(), Error> {
 struct ClaimFile {
     path: PathBuf,
     mac: EthernetAddress,
+    owner: u32,
     free: bool,
 }
 
@@ -84,7 +105,9 @@ fn files(bridge: &str) -> Result<Vec<ClaimFile>, Error> {
             continue;
         };
         let lock = state::try_lock(&path).map_err(Error::os(format!("lock {}", path.display())))?;
-        claims.push(ClaimFile { path, mac, free: lock.is_some() });
+        // One that is free has no owner any more, and may be gone.
+        let owner = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.uid());
+        claims.push(ClaimFile { path, mac, owner, free: lock.is_some() });
     }
     Ok(claims)
 }

@@ -100,7 +100,7 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
     }
     let name = choice.name();
     let claim = loop {
-        match claim::claim(&locked, name, request.guest_mac)? {
+        match claim::claim(&locked, name, request.guest_mac, request.owner.uid)? {
             Some(claim) => break claim,
             None if start.elapsed() < PREDECESSOR_LIMIT => locked = yield_lock(locked, wait)?,
             None => {
@@ -109,6 +109,8 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
             }
         }
     };
+
+    let claim = within_number(&locked, name, request, claim)?;
 
     let (bridge, tap) = loop {
         let bridge = ready_bridge(&mut netlink, &locked, request, wait)?;
@@ -136,6 +138,16 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
         max_frame: bridge.mtu as usize + ETHERNET_HEADER,
     };
     Ok(TapHost { network, bridge: bridge.name, tap, _claim: claim })
+}
+
+/// The claim, if with it the owner has no more guests than may be. Under the lock, two that start at once count one another.
+fn within_number(locked: &State, name: &str, request: &LinkRequest, claim: Claim) -> Result<Claim, Error> {
+    let Some(most) = request.owner.most_guests else { return Ok(claim) };
+    if claim::count_of(locked, request.owner.uid)? <= most {
+        return Ok(claim);
+    }
+    claim::withdraw(locked, name, request.guest_mac, claim)?;
+    Err(Error::TooManyGuests { uid: request.owner.uid, most })
 }
 
 /// Lets others have the lock for a while.

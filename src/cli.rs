@@ -43,6 +43,13 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the guests that are being served on this host
+    #[cfg(target_os = "linux")]
+    List {
+        /// As JSON: an array of objects
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at, or take down, the bridges that softnet made on this host
     #[cfg(target_os = "linux")]
     Network {

@@ -37,6 +37,7 @@ pub mod host;
 pub mod lifeline;
 pub mod logging;
 pub mod privilege;
+pub mod record;
 pub mod relay;
 pub mod sandbox;
 pub mod segments;

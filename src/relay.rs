@@ -22,6 +22,7 @@ use crate::engine::reply::MAX_REPLY;
 use crate::engine::{Allowance, Direction, Engine, Event, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
+use crate::record::{Keeper, Record};
 use crate::sandbox::Confined;
 use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::clock;
@@ -67,6 +68,8 @@ pub struct Relay {
     replies: Batch,
     losses: Losses,
     watch: Watch,
+    /// What others on the host may know.
+    record: Option<Keeper>,
 }
 
 /// What the wait found out.
@@ -94,6 +97,7 @@ impl Relay {
             replies: Batch::new(FRAMES, MAX_REPLY),
             losses: Losses::default(),
             watch: Watch::default(),
+            record: None,
         }
     }
 
@@ -108,6 +112,13 @@ impl Relay {
     #[must_use]
     pub fn with_watch(mut self, watch: Watch) -> Self {
         self.watch = watch;
+        self
+    }
+
+    /// The same, with a record of what it does, for others on the host.
+    #[must_use]
+    pub fn with_record(mut self, record: Option<Keeper>) -> Self {
+        self.record = record;
         self
     }
 
@@ -155,6 +166,7 @@ impl Relay {
             }
             self.report_events();
             self.watch.turn(now);
+            self.keep_record(now);
         }
     }
 
@@ -270,6 +282,15 @@ impl Relay {
             }
             verdict == Verdict::Forward
         });
+    }
+
+    /// Has no wake-up of its own: the lifeline looks once a second.
+    fn keep_record(&mut self, now: Instant) {
+        if let Some(keeper) = &mut self.record
+            && keeper.is_due(now)
+        {
+            keeper.keep(Record::of(&self.engine, [self.losses.to_guest, self.losses.to_host]), now);
+        }
     }
 
     fn report_events(&mut self) {

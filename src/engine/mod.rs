@@ -136,6 +136,8 @@ pub struct Engine {
     filter: Filter,
     gateway: Ipv4Addr,
     policy: PolicyEntries,
+    /// What `policy` comes to.
+    rules: usize,
     counters: Counters,
     /// How fast frames may come, by direction.
     pace: [Option<Pace>; 2],
@@ -150,6 +152,7 @@ impl Engine {
         Engine {
             filter: Filter::new(&config),
             gateway: config.network.gateway,
+            rules: config.policy.rule_count(config.network.gateway),
             policy: config.policy.normalised(),
             counters: Counters::default(),
             pace: [None, None],
@@ -238,14 +241,17 @@ impl Engine {
         let policy = policy.normalised();
         if policy != self.policy {
             self.filter.set_policy(&policy);
+            self.rules = policy.rule_count(self.gateway);
             self.policy = policy;
         }
     }
 
     /// [`Engine::set_policy`], of a policy that was compiled for [`Engine::terms`] before.
     pub fn set_compiled(&mut self, policy: Compiled) {
+        let count = policy.rule_count();
         let (entries, rules) = policy.into_parts();
         if entries != self.policy {
+            self.rules = count;
             self.filter.replace_policy(rules);
             self.policy = entries;
         }
@@ -272,7 +278,7 @@ impl Engine {
     /// How many rules the policy comes to: [`PolicyEntries::rule_count`].
     #[must_use]
     pub fn rule_count(&self) -> usize {
-        self.rule_count_of(&self.policy)
+        self.rules
     }
 
     /// How many rules another policy would come to with this gateway.

@@ -32,6 +32,7 @@ use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError, Owne
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
+use crate::record::Keeper;
 use crate::relay::Relay;
 use crate::sandbox::{self, Confined, Features, SandboxError};
 use crate::sys::inherited::{self, DescriptorError, Role};
@@ -147,7 +148,7 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         warn!("--allow 0.0.0.0/0: the guest stays isolated from other guests all the same, as {FILE} says");
     }
     let owner = Owner { uid: identity.uid().as_raw(), most_guests: administrator.most_guests(standing) };
-    let host = match open_host(serve, effective.isolation, owner, &mut lifeline)? {
+    let mut host = match open_host(serve, effective.isolation, owner, &mut lifeline)? {
         Ok(host) => host,
         Err(end) => return Ok(Outcome::Ended(end)),
     };
@@ -164,9 +165,12 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         administrator: effective.administrator,
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
-    });
-    let relay = Relay::new(guest, host, engine, lifeline);
-    let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
+    })
+    .with_rate_limit(serve.guest.rate_limit.unwrap_or_default());
+    let record = host.take_record();
+    let features =
+        Features { channel: control.as_ref().map(AsRawFd::as_raw_fd), record: record.as_ref().map(AsRawFd::as_raw_fd) };
+    let relay = Relay::new(guest, host, engine, lifeline).with_record(record.map(Keeper::new));
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),
         None => relay,
@@ -263,6 +267,7 @@ fn open_host(
         bridge: serve.bridge.clone(),
         subnet: serve.subnet,
         owner,
+        name: serve.guest.name.clone(),
         offload: if serve.no_offload { Offload::Off } else { Offload::Wanted },
     };
     let mut end = None;

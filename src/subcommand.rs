@@ -2,6 +2,8 @@
 
 mod doctor;
 #[cfg(target_os = "linux")]
+mod list;
+#[cfg(target_os = "linux")]
 mod network;
 
 use std::fmt::Display;
@@ -23,6 +25,9 @@ pub enum SubcommandError {
     /// There is no right to look.
     #[error("softnet network status: needs root, or the setuid bit: run it by sudo")]
     NeedsRoot,
+    /// There is no right to look.
+    #[error("softnet list: needs root, or the setuid bit: run it by sudo")]
+    ListNeedsRoot,
     /// The setuid right could not be dropped before the answer is printed.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
@@ -38,6 +43,10 @@ pub enum SubcommandError {
         /// How many there were.
         of: usize,
     },
+    #[cfg(target_os = "linux")]
+    /// The guests could not be read.
+    #[error("softnet list: {0}")]
+    List(tap::Error),
     /// Nobody reads the answer.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -49,6 +58,8 @@ pub enum SubcommandError {
 /// What failed, and how to mend it.
 pub fn run(standing: Standing, command: Command) -> Result<(), SubcommandError> {
     match command {
+        #[cfg(target_os = "linux")]
+        Command::List { json } => list::list(standing, if json { list::Form::Json } else { list::Form::Table }),
         #[cfg(target_os = "linux")]
         Command::Network { action } => network::network(standing, action),
         Command::Doctor(args) => doctor::doctor(standing, &args),

@@ -32,5 +32,7 @@ mod lease_life;
 mod names;
 #[path = "engine_scenarios/names_answers.rs"]
 mod names_answers;
+#[path = "engine_scenarios/rate_limit.rs"]
+mod rate_limit;
 #[path = "engine_scenarios/reachability.rs"]
 mod reachability;

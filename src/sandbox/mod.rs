@@ -86,6 +86,8 @@ impl Confined {
 pub struct Features {
     /// The control channel's socket.
     pub channel: Option<RawFd>,
+    /// The file of the record for `softnet list`.
+    pub record: Option<RawFd>,
 }
 
 /// Enters the sandbox, for the rest of the process's life. Every descriptor and all code that is needed from here on is

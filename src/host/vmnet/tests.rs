@@ -24,6 +24,7 @@ fn request(net_type: NetType, isolation: Isolation) -> LinkRequest {
         bridge: None,
         subnet: None,
         owner: Owner { uid: 0, most_guests: None },
+        name: None,
         offload: Offload::Off,
     }
 }

@@ -17,6 +17,7 @@
 //! | [`engine`] | smoltcp's wire types, ipnet, a hash | clocks, descriptors, threads, environment, logging, `unsafe` |
 //! | [`control`] | the engine's policy | what the engine must not |
 //! | [`segments`] | bytes of frames | the same, and decide what passes |
+//! | [`record`] | one file, opened before the drop | name a path |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`watch`] | verdicts, and the engine's words about frames | change a verdict, block |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::in_own_network;
-use softnet_testbed::softnet::Softnet;
+use softnet_testbed::softnet::{self, Caller, Softnet};
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
-use softnet_testbed::wait;
 use softnet_testbed::wire::Mac;
+use softnet_testbed::{tools, wait};
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 const GUESTS: u8 = 50;
@@ -45,6 +45,12 @@ fn fifty_starts_at_once_are_all_ready_and_leased() {
         assert!(took < LIMIT, "{GUESTS} starts at once took {took:?}");
         let addresses: BTreeSet<_> = guests.iter().map(|(_, guest)| guest.address()).collect();
         assert_eq!(addresses.len(), usize::from(GUESTS), "each has an address of its own");
+        let start = Instant::now();
+        let table = tools::finish(softnet::command(&bed.program, Caller::Root).arg("list"));
+        let took = start.elapsed();
+        eprintln!("{GUESTS} guests listed in {took:.1?}");
+        assert_eq!(table.lines().count(), 1 + usize::from(GUESTS), "{table}");
+        assert!(took < Duration::from_secs(2), "a list of {GUESTS} guests took {took:?}");
         for (mut softnet, mut guest) in guests {
             assert!(softnet.is_alive());
             let gateway = guest.gateway();

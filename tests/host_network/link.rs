@@ -26,6 +26,7 @@ pub(crate) fn request(guest: Mac) -> LinkRequest {
         bridge: None,
         subnet: None,
         owner: Owner { uid: 0, most_guests: None },
+        name: None,
         offload: Offload::Wanted,
     }
 }

@@ -57,7 +57,7 @@ fn the_first_start_provisions_everything() {
             sh("cd /run/softnet && stat -c '%a %n' . lock *.hosts *.hosts/* *.guests *.guests/* *.subnet"),
             format!(
                 "755 .\n600 lock\n755 softnet0.hosts\n644 softnet0.hosts/{GUEST}\n700 softnet0.guests\n\
-                 600 softnet0.guests/{GUEST}\n644 softnet0.subnet\n"
+                 600 softnet0.guests/{GUEST}\n600 softnet0.guests/{GUEST}.record\n644 softnet0.subnet\n"
             )
         );
     });

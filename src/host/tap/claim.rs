@@ -13,9 +13,9 @@
 //! away (chown(2)). Nobody but root gets to either by its path, since the directory is root's alone: so nobody else can hold a
 //! lock to look alive or to keep others out. What a record says is its writer's word for its own guest, and no more.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
@@ -61,8 +61,7 @@ pub(super) fn claim(_locked: &State, bridge: &str, request: &LinkRequest) -> Res
     fchown(&*lock, Some(owner), None).map_err(Error::os(format!("give {} to uid {owner}", path.display())))?;
     sign(&path, request.name.as_deref()).map_err(Error::os(format!("write {}", path.display())))?;
     let path = record_of(&path);
-    let record = for_writing().create(true).truncate(true).mode(0o600).open(&path);
-    let record = record.map_err(Error::os(format!("make {}", path.display())))?;
+    let record = make_record(&path).map_err(Error::os(format!("make {}", path.display())))?;
     Ok(Some(Claim { _lock: lock, record: Some(record) }))
 }
 
@@ -71,6 +70,13 @@ fn sign(path: &Path, name: Option<&str>) -> io::Result<()> {
     let mut file = for_writing().truncate(true).open(path)?;
     let since = clock::now().total_micros();
     writeln!(file, "{}\n{since}\n{}", std::process::id(), name.unwrap_or_default())
+}
+
+fn make_record(path: &Path) -> io::Result<File> {
+    let file = for_writing().create(true).truncate(true).mode(0o600).open(path)?;
+    // The caller's umask may have narrowed it.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 fn for_writing() -> OpenOptions {

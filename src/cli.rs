@@ -3,16 +3,21 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod doctor;
+mod guest;
 mod help;
+mod rate;
 mod serve;
 mod values;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use doctor::DoctorArgs;
+pub use guest::GuestArgs;
 pub use help::{folded, one_line};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
-pub use values::{EntryList, Never};
+pub use values::{EntryList, NAME_LENGTH, Never};
 
 const AFTER_HELP: &str = "\
 LIST: 10.0.0.0/8,192.0.2.7,@host,github.com,*.example.org, commas between, each
@@ -50,6 +55,13 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the guests that are being served on this host
+    #[cfg(target_os = "linux")]
+    List {
+        /// As JSON: an array of objects
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at, or take down, the bridges that softnet made on this host
     #[cfg(target_os = "linux")]
     Network {
@@ -57,6 +69,8 @@ pub enum Command {
         #[command(subcommand)]
         action: NetworkAction,
     },
+    /// Say what is wrong with this host and how to mend it; changes nothing
+    Doctor(DoctorArgs),
 }
 
 /// `softnet network ...`.

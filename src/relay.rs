@@ -19,13 +19,15 @@ use thiserror::Error;
 use crate::channel::Channel;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
-use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
+use crate::engine::{Allowance, Direction, Engine, Event, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
+use crate::record::{Keeper, Record};
 use crate::sandbox::Confined;
 use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::clock;
 use crate::sys::datagram::{DatagramIo, Sent};
+use crate::watch::Watch;
 
 /// Batches from one side before the other side and the signals have their turn.
 const BATCHES_A_TURN: usize = 2;
@@ -65,6 +67,9 @@ pub struct Relay {
     /// Frames of the engine's own for the guest, in answer to some of the batch.
     replies: Batch,
     losses: Losses,
+    watch: Watch,
+    /// What others on the host may know.
+    record: Option<Keeper>,
 }
 
 /// What the wait found out.
@@ -91,6 +96,8 @@ impl Relay {
             batch: Batch::new(FRAMES, max_frame),
             replies: Batch::new(FRAMES, MAX_REPLY),
             losses: Losses::default(),
+            watch: Watch::default(),
+            record: None,
         }
     }
 
@@ -98,6 +105,20 @@ impl Relay {
     #[must_use]
     pub fn with_channel(mut self, socket: OwnedFd, names: ChannelNames) -> Self {
         self.channel = Some(Channel::new(socket, &self.engine, names));
+        self
+    }
+
+    /// The same, with what looks at verdicts.
+    #[must_use]
+    pub fn with_watch(mut self, watch: Watch) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// The same, with a record of what it does, for others on the host.
+    #[must_use]
+    pub fn with_record(mut self, record: Option<Keeper>) -> Self {
+        self.record = record;
         self
     }
 
@@ -111,6 +132,7 @@ impl Relay {
         if let Some(channel) = &mut self.channel {
             channel.shut_down();
         }
+        self.watch.end(clock::now());
         self.report_at_the_end();
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");
@@ -143,6 +165,8 @@ impl Relay {
                 return Ok(end);
             }
             self.report_events();
+            self.watch.turn(now);
+            self.keep_record(now);
         }
     }
 
@@ -150,11 +174,23 @@ impl Relay {
     fn wait(&mut self) -> Result<Ready, RelayError> {
         let now = clock::now();
         let look = self.lifeline.next_look();
-        let deadline = self.engine.next_deadline().map_or(look, |deadline| deadline.min(look));
+        // A guest that has sent all that it may is not listened to until it may again: its sends wait meanwhile.
+        let pause = match self.engine.guest_allowance(now) {
+            Allowance::Frames(_) => None,
+            Allowance::From(later) => Some(later),
+        };
+        let due = [self.engine.next_deadline(), self.watch.next_deadline(), pause];
+        let deadline = due.into_iter().flatten().fold(look, Instant::min);
         let (signals, maker) = self.lifeline.descriptors();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds =
-            [self.guest.as_fd(), self.host.readiness(), signals, maker.unwrap_or(signals), signals].map(readable);
+        let mut fds = [
+            if pause.is_some() { signals } else { self.guest.as_fd() },
+            self.host.readiness(),
+            signals,
+            maker.unwrap_or(signals),
+            signals,
+        ]
+        .map(readable);
         let channel = self.channel.as_ref().and_then(Channel::poll_fd);
         let channel_waits = channel.is_some();
         if let Some(channel) = channel {
@@ -175,12 +211,13 @@ impl Relay {
             self.lifeline.maker_ended(now);
         }
         let channel = channel_has_work || (channel_waits && channel);
-        Ok(Ready { guest, host: host || held, signal, channel })
+        Ok(Ready { guest: guest && pause.is_none(), host: host || held, signal, channel })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {
         for _ in 0..BATCHES_A_TURN {
-            self.batch.clear();
+            let Allowance::Frames(count) = self.engine.guest_allowance(now) else { break };
+            self.batch.clear_for(count);
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
             let more = self.batch.room() == 0;
             self.judge(Direction::FromGuest, now);
@@ -226,18 +263,33 @@ impl Relay {
     }
 
     fn judge(&mut self, direction: Direction, now: Instant) {
-        let (engine, replies) = (&mut self.engine, &mut self.replies);
+        let (engine, replies, watch) = (&mut self.engine, &mut self.replies, &mut self.watch);
         replies.clear();
-        match direction {
-            Direction::FromGuest => self.batch.retain(|frame| match engine.on_guest_frame(frame, now) {
-                Verdict::Forward => true,
-                Verdict::Drop(_) => false,
-                Verdict::Reply(_) => {
-                    replies.push(engine.reply());
-                    false
+        self.batch.retain(|frame| {
+            let verdict = match direction {
+                Direction::FromGuest => engine.on_guest_frame(frame, now),
+                Direction::FromHost => engine.on_host_frame(frame, now),
+            };
+            if watch.is_on() {
+                watch.judged(direction, frame, verdict, engine, now);
+            }
+            if let Verdict::Reply(_) = verdict {
+                let reply = engine.reply();
+                replies.push(reply);
+                if watch.is_on() {
+                    watch.replied(reply, now);
                 }
-            }),
-            Direction::FromHost => self.batch.retain(|frame| engine.on_host_frame(frame, now) == Verdict::Forward),
+            }
+            verdict == Verdict::Forward
+        });
+    }
+
+    /// Has no wake-up of its own: the lifeline looks once a second.
+    fn keep_record(&mut self, now: Instant) {
+        if let Some(keeper) = &mut self.record
+            && keeper.is_due(now)
+        {
+            keeper.keep(Record::of(&self.engine, [self.losses.to_guest, self.losses.to_host]), now);
         }
     }
 

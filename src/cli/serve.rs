@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
+use super::guest::GuestArgs;
 use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_subnet};
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
@@ -24,7 +25,8 @@ pub struct Serve {
     /// Inherited descriptor of the guest's frames
     ///
     /// A connected Unix datagram socket, one Ethernet frame a datagram.
-    #[arg(long, help_heading = GUEST, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
+    // clap knows by the group whether a guest is to be served, and does not fill it where groups are flattened into one.
+    #[arg(long, group = "Serve", help_heading = GUEST, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
     pub vm_fd: RawFd,
 
     /// The guest's MAC address
@@ -98,6 +100,10 @@ pub struct Serve {
     /// Let clients of the control channel use names in entries, and show them names
     #[arg(long, help_heading = CONTROL, hide_short_help = true, requires = "control_fd")]
     pub policy_names: bool,
+
+    /// One guest among many.
+    #[command(flatten)]
+    pub guest: GuestArgs,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]

@@ -81,6 +81,19 @@ fn names_go_to_a_client_of_the_channel_only_if_that_knows_them() {
 }
 
 #[test]
+fn a_guest_may_have_a_name() {
+    let longest = "x".repeat(NAME_LENGTH);
+    for name in ["a", "web-1", "9", "CI.runner_7", &longest] {
+        assert_eq!(parse(&["--name", name]).unwrap().guest.name.as_deref(), Some(name));
+    }
+    assert_eq!(parse(&[]).unwrap().guest.name, None);
+    for name in ["", "a b", "a/b", "\u{e9}", "a\n", "\x1b[2J", &format!("{longest}x")] {
+        let line = parse(&["--name", name]).expect_err(name);
+        assert!(line.contains("--name") && line.contains("as in web-1"), "{line}");
+    }
+}
+
+#[test]
 fn short_octets_of_a_mac_are_accepted() {
     let cli = Cli::try_parse_from(["softnet", "--vm-fd=0", "--vm-mac-address=2:0:0:a:b:C"]).unwrap();
     assert_eq!(cli.serve.unwrap().vm_mac_address, EthernetAddress([2, 0, 0, 10, 11, 12]));
@@ -110,6 +123,9 @@ fn a_bad_value_is_told_in_one_line_with_its_flag() {
         ("--bridge", "0123456789abcdef"),
         ("--subnet", "192.168.70.0/30"),
         ("--subnet", "here"),
+        ("--name", "a b"),
+        ("--rate-limit", "100"),
+        ("--rate-limit", "1kbit"),
         ("--expose", "2222:22"),
         ("--control-fd", "-1"),
         ("--control-fd", "one"),

@@ -21,6 +21,7 @@ use seccompiler::{
 };
 
 use super::Features;
+use crate::record::LENGTH;
 
 /// A system call that softnet may make.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,7 @@ enum Only {
     AskForFlags,
     Reply,
     ShutDown,
+    Record,
 }
 
 macro_rules! allowed {
@@ -107,6 +109,7 @@ pub const ALLOWED: &[Allowed] = allowed! {
     fcntl, SYS_fcntl, AskForFlags, "a build with debug assertions asks before it closes";
     sendto, SYS_sendto, Reply, "`--control-fd`: replies to its client";
     shutdown, SYS_shutdown, ShutDown, "`--control-fd`: the end of the channel, which the client is to see";
+    pwrite64, SYS_pwrite64, Record, "what `softnet list` shows of this guest";
 };
 
 impl Allowed {
@@ -135,6 +138,7 @@ impl Only {
             Only::AskForFlags => "`F_GETFD`",
             Only::Reply => "the channel's socket; no address given; flags exactly `MSG_DONTWAIT`, `MSG_NOSIGNAL`",
             Only::ShutDown => "the channel's socket, `SHUT_RDWR`",
+            Only::Record => "the guest's file under `/run/softnet`; 512 bytes at its start",
         }
     }
 
@@ -142,6 +146,7 @@ impl Only {
     const fn is_needed(self, features: Features) -> bool {
         match self {
             Only::Reply | Only::ShutDown => features.channel.is_some(),
+            Only::Record => features.record.is_some(),
             _ => true,
         }
     }
@@ -175,6 +180,11 @@ impl Only {
             Only::AskForFlags => all(vec![is(1, libc::F_GETFD)?]),
             Only::Reply => all(vec![is_channel()?, is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?, is_null(4)?]),
             Only::ShutDown => all(vec![is_channel()?, is(1, libc::SHUT_RDWR)?]),
+            Only::Record => {
+                let is_record = SeccompCondition::new(0, Dword, Eq, number(features.record.unwrap_or(RawFd::MAX)))?;
+                let is_whole = SeccompCondition::new(2, Qword, Eq, LENGTH as u64)?;
+                all(vec![is_record, is_whole, SeccompCondition::new(3, Qword, Eq, 0)?])
+            }
         }
     }
 }
@@ -221,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_filter_fits_into_the_kernel() {
-        let length = program(Features { channel: Some(3) }).unwrap().len();
+        let length = program(Features { channel: Some(3), record: Some(4) }).unwrap().len();
         assert!(length < 400, "{length} instructions, of the 4096 that the kernel takes");
     }
 }

@@ -51,7 +51,12 @@ impl Filter {
         }
         match self.standing(arp.sender_protocol, frame.source())? {
             Standing::Heard => Ok(()),
-            Standing::Neighbour if self.policy.allows_some_of(arp.sender_protocol) => Ok(()),
+            Standing::Neighbour
+                if self.policy.allows_some_of(arp.sender_protocol)
+                    && self.ceiling.as_ref().is_none_or(|ceiling| ceiling.leaves_some_of(arp.sender_protocol)) =>
+            {
+                Ok(())
+            }
             Standing::Neighbour => Err(DropReason::Neighbour),
         }
     }

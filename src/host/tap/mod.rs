@@ -22,6 +22,7 @@ mod claim;
 mod device;
 mod dhcp;
 mod error;
+mod list;
 mod manage;
 mod nat;
 mod netlink;
@@ -29,6 +30,7 @@ pub mod port;
 mod programs;
 mod state;
 mod subnet;
+pub mod survey;
 mod sysctl;
 
 use std::fs::File;
@@ -48,6 +50,7 @@ use crate::host::{Host, LinkRequest, Wait};
 use crate::sys::batch::Batch;
 
 pub use self::error::Error;
+pub use self::list::{Running, running};
 pub use self::manage::{BridgeStatus, Force, GuestStatus, LeaseStatus, Report, Status, down, status};
 
 /// The bridge of guests that reach the world.
@@ -78,7 +81,7 @@ pub struct TapHost {
     network: Network,
     bridge: String,
     tap: Tap,
-    _claim: Claim,
+    claim: Claim,
 }
 
 /// Opens a guest's link; frames pass when this returns.
@@ -100,7 +103,7 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
     }
     let name = choice.name();
     let claim = loop {
-        match claim::claim(&locked, name, request.guest_mac)? {
+        match claim::claim(&locked, name, request)? {
             Some(claim) => break claim,
             None if start.elapsed() < PREDECESSOR_LIMIT => locked = yield_lock(locked, wait)?,
             None => {
@@ -109,6 +112,8 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
             }
         }
     };
+
+    let claim = within_number(&locked, name, request, claim)?;
 
     let (bridge, tap) = loop {
         let bridge = ready_bridge(&mut netlink, &locked, request, wait)?;
@@ -135,7 +140,17 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
         subnet: bridge.address.trunc(),
         max_frame: bridge.mtu as usize + ETHERNET_HEADER,
     };
-    Ok(TapHost { network, bridge: bridge.name, tap, _claim: claim })
+    Ok(TapHost { network, bridge: bridge.name, tap, claim })
+}
+
+/// The claim, if with it the owner has no more guests than may be. Under the lock, two that start at once count one another.
+fn within_number(locked: &State, name: &str, request: &LinkRequest, claim: Claim) -> Result<Claim, Error> {
+    let Some(most) = request.owner.most_guests else { return Ok(claim) };
+    if claim::count_of(locked, request.owner.uid)? <= most {
+        return Ok(claim);
+    }
+    claim::withdraw(locked, name, request.guest_mac, claim)?;
+    Err(Error::TooManyGuests { uid: request.owner.uid, most })
 }
 
 /// Lets others have the lock for a while.
@@ -247,6 +262,10 @@ impl Host for TapHost {
 
     fn holds_frames(&self) -> bool {
         self.tap.port.holds_frames()
+    }
+
+    fn take_record(&mut self) -> Option<File> {
+        self.claim.record.take()
     }
 
     fn unusable(&self) -> u64 {

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs the release binary, root-owned; with SETUID=1 so that anyone may start it as root.
+# Installs softnet, root-owned; with SETUID=1 so that anyone may start it as root.
 #
-#     [PREFIX=/usr/local] [DESTDIR=] [SETUID=1] scripts/install.sh
+#     [PREFIX=/usr/local] [DESTDIR=] [SETUID=1] scripts/install.sh             what `make build` built
+#     [PREFIX=/usr/local] [DESTDIR=] [SETUID=1] scripts/install.sh ARCHIVE     a release's, if SHA256SUMS beside it has it as it is
+#     [PREFIX=/usr/local] [DESTDIR=] [SETUID=1] ./install.sh                   in a release's archive, unpacked
+#
+# With a release come its manual pages and completions. SHA256SUMS says that the archive is whole, not who made it: for that,
+# `gh attestation verify ARCHIVE`.
 set -euo pipefail
-cd "${BASH_SOURCE[0]%/*}/.."
-
-readonly binary=target/release/softnet
 readonly dir=${DESTDIR:-}${PREFIX:-/usr/local}/bin
 readonly setuid=${SETUID:-0}
 
@@ -14,9 +16,38 @@ fail() {
     exit 1
 }
 
+# checked ARCHIVE: unpacks it into a directory that only this user may write to, and says which.
+checked() {
+    local archive=${1##*/} folder=${1%/*} wanted sum=(sha256sum)
+    [[ $1 == */* ]] || folder=.
+    [[ -f $1 ]] || fail "$1: no such file"
+    command -v sha256sum >/dev/null || sum=(shasum -a 256)
+    wanted=$(awk -v name="$archive" '$2 == name || $2 == "*" name { print $1 }' "$folder/SHA256SUMS" 2>/dev/null) || true
+    [[ -n $wanted ]] || fail "$folder/SHA256SUMS does not have $archive: download it from the same release"
+    # What is checked is what is unpacked: a copy that nobody else can change meanwhile.
+    cp "$1" "$unpacked/$archive"
+    [[ $("${sum[@]}" <"$unpacked/$archive") == "$wanted "* ]] || fail "$archive is not what SHA256SUMS says: download it again"
+    tar -xzf "$unpacked/$archive" -C "$unpacked" --strip-components=1 || fail "$archive cannot be unpacked"
+}
+
+here=$(cd "${BASH_SOURCE[0]%/*}" && pwd -P)
+release='' unpacked=''
+if (($#)); then
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    checked "$1"
+    release=$unpacked
+elif [[ -x $here/softnet && -d $here/man ]]; then
+    release=$here
+else
+    cd "$here/.."
+fi
+binary=${release:+$release/}softnet
+[[ -n $release ]] || binary=target/release/softnet
 [[ -x $binary ]] || fail "$binary is not built: run 'make build' as yourself first"
 
-as_root=(scripts/as-root.sh)
+as_root=()
+((EUID == 0)) || as_root=(sudo)
 mode=0755 owner=(-o 0 -g 0)
 if [[ $setuid == 1 ]]; then mode=4755; fi
 if [[ -n ${DESTDIR:-} ]]; then
@@ -41,9 +72,23 @@ if [[ $setuid == 1 && -z ${DESTDIR:-} ]]; then
     done
 fi
 
-"${as_root[@]}" mkdir -p "$dir"
+${as_root[@]+"${as_root[@]}"} mkdir -p "$dir"
 
 # A new file under another name first: an open or running softnet is never half written, nor seen with a wrong mode.
-"${as_root[@]}" install ${owner[@]+"${owner[@]}"} -m "$mode" "$binary" "$dir/.softnet.new"
-"${as_root[@]}" mv -f "$dir/.softnet.new" "$dir/softnet"
+${as_root[@]+"${as_root[@]}"} install ${owner[@]+"${owner[@]}"} -m "$mode" "$binary" "$dir/.softnet.new"
+${as_root[@]+"${as_root[@]}"} mv -f "$dir/.softnet.new" "$dir/softnet"
+if [[ -n $release ]]; then
+    readonly share=${DESTDIR:-}${PREFIX:-/usr/local}/share
+    put() { # FOLDER FILE...
+        local folder=$share/$1 file
+        shift
+        ${as_root[@]+"${as_root[@]}"} mkdir -p "$folder"
+        for file in "$@"; do ${as_root[@]+"${as_root[@]}"} install ${owner[@]+"${owner[@]}"} -m 0644 "$file" "$folder/"; done
+    }
+    put man/man1 "$release"/man/*.1
+    put zsh/site-functions "$release/completions/_softnet"
+    put fish/vendor_completions.d "$release/completions/softnet.fish"
+    put bash-completion/completions "$release/completions/softnet.bash"
+    ${as_root[@]+"${as_root[@]}"} mv -f "$share/bash-completion/completions/softnet.bash" "$share/bash-completion/completions/softnet"
+fi
 printf 'installed %s (mode %s)\n' "$dir/softnet" "$mode"

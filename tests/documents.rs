@@ -46,6 +46,19 @@ fn every_file_that_the_documents_link_to_is_there() {
     }
 }
 
+#[test]
+fn every_document_has_its_place_in_the_book() {
+    let summary = read("docs/SUMMARY.md");
+    let listed: BTreeSet<&str> = summary.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    let files = fs::read_dir(root().join("docs")).expect("docs").flatten();
+    let names: Vec<String> = files.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| name.ends_with(".md") && *name != "SUMMARY.md" && !listed.contains(name.as_str()))
+        .collect();
+    assert!(names.len() > 10 && missing.is_empty(), "docs/SUMMARY.md does not list {missing:?}");
+}
+
 /// The names of softnet's own dependencies: not those of its tests.
 fn direct_dependencies() -> Vec<String> {
     let manifest = read("Cargo.toml");

@@ -3,14 +3,17 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod run;
 mod serve;
 mod values;
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use run::{READY_FD, Run};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, Never};
 
@@ -40,6 +43,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start a program that runs a VM, and softnet between that VM and the network
+    Run(Run),
     /// Look at, or take down, the bridges that softnet made on this host
     #[cfg(target_os = "linux")]
     Network {
@@ -47,6 +52,12 @@ pub enum Command {
         #[command(subcommand)]
         action: NetworkAction,
     },
+}
+
+/// Whether `words`, the program's name first, begin a `softnet run`: what needs no right is told apart before anything is read.
+#[must_use]
+pub fn is_run(words: &[OsString]) -> bool {
+    run::is_meant(words)
 }
 
 /// `softnet network ...`.
@@ -63,12 +74,13 @@ pub enum NetworkAction {
 }
 
 impl Cli {
-    /// Reads the command line, with what no option can tell by itself.
+    /// Reads the command line `words`, the program's name first, with what no option can tell by itself.
     ///
     /// # Errors
     /// A usage error, or `--help` and `--version`.
-    pub fn read() -> Result<Self, clap::Error> {
-        Self::checked(Self::try_parse()?)
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().collect();
+        if run::is_meant(&words) { run::read(&words) } else { Self::checked(Self::try_parse_from(words)?) }
     }
 
     fn checked(self) -> Result<Self, clap::Error> {

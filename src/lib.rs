@@ -21,6 +21,7 @@
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
 //! | [`setup`], [`privilege`] | root | read bytes of the guest |
+//! | [`run`] | start programs, as the caller | have a right |
 //! | `subcommand` | standard output | |
 //! | everything else | standard error | standard output, which may be a control socket |
 
@@ -33,9 +34,11 @@ pub mod control;
 pub mod engine;
 pub mod host;
 pub mod lifeline;
+pub mod listener;
 pub mod logging;
 pub mod privilege;
 pub mod relay;
+pub mod run;
 pub mod sandbox;
 pub mod segments;
 pub mod setup;

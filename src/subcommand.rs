@@ -2,9 +2,11 @@
 
 #[cfg(target_os = "linux")]
 mod network;
+mod run;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use thiserror::Error;
 
@@ -19,6 +21,9 @@ pub enum SubcommandError {
     /// It is for root itself.
     #[error("softnet network down: only for root itself, not by way of the setuid bit: run it by sudo")]
     RootOnly,
+    /// It runs the caller's program, and needs no right itself.
+    #[error("softnet run: must not have the setuid bit's right: this is a mistake of softnet's")]
+    RightLeft,
     /// There is no right to look.
     #[error("softnet network status: needs root, or the setuid bit: run it by sudo")]
     NeedsRoot,
@@ -34,14 +39,15 @@ pub enum SubcommandError {
     Output(#[from] io::Error),
 }
 
-/// Does what `command` says.
+/// Does what `command` says, and returns the exit code.
 ///
 /// # Errors
 /// What failed, and how to mend it.
-pub fn run(standing: Standing, command: Command) -> Result<(), SubcommandError> {
+pub fn run(standing: Standing, command: Command) -> Result<ExitCode, SubcommandError> {
     match command {
         #[cfg(target_os = "linux")]
-        Command::Network { action } => network::network(standing, action),
+        Command::Network { action } => network::network(standing, action).map(|()| ExitCode::SUCCESS),
+        Command::Run(options) => run::run(standing, &options),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The options of a softnet that serves one guest. Those of one purpose are a group of their own, flattened into [`Serve`].
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
-use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_subnet};
+use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_socket, parse_subnet};
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
 
@@ -16,8 +17,13 @@ pub const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
     /// Inherited descriptor: a connected Unix datagram socket that carries the guest's Ethernet frames
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
-    pub vm_fd: RawFd,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..),
+          required_unless_present = "socket", conflicts_with = "socket")]
+    pub vm_fd: Option<RawFd>,
+
+    /// Make a Unix datagram socket there instead, and serve the first who speaks to it (an absolute path)
+    #[arg(long, value_name = "PATH", value_parser = parse_socket)]
+    pub socket: Option<PathBuf>,
 
     /// The guest's MAC address
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
@@ -75,6 +81,10 @@ pub struct Serve {
     /// Let clients of the control channel use names in entries, and show them names
     #[arg(long, requires = "control_fd")]
     pub policy_names: bool,
+
+    /// Inherited descriptor: a pipe that is told when the guest's first frame would be forwarded (`softnet run`).
+    #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
+    pub ready_fd: Option<RawFd>,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]

@@ -1,4 +1,4 @@
-//! The softnet that serves the guest, as a child: started anew from this very program, so that it gets its rights as any start does.
+//! The softnet that serves the guest, as a child: started anew from the same program, so that it gets its rights as any start does.
 //!
 //! Its standard input is its end of the guest's socket and its standard output a pipe by which it says that it is ready: the descriptors
 //! that sudo leaves open, should it need sudo.
@@ -117,13 +117,9 @@ impl Drop for Relay {
     }
 }
 
-/// This very file, whatever stands at its path by now: its setuid bit counts.
-#[cfg(target_os = "linux")]
+/// The file that this program was started from, by its path, so that it bears its name in lists of processes. Should it have been
+/// removed meanwhile, Linux still has it. Whatever stands there by now has only what its owner and its setuid bit give it, as ever.
 fn this_program() -> io::Result<PathBuf> {
-    Ok("/proc/self/exe".into())
-}
-
-#[cfg(target_os = "macos")]
-fn this_program() -> io::Result<PathBuf> {
-    std::env::current_exe()
+    let path = std::env::current_exe()?;
+    if cfg!(target_os = "linux") && !path.exists() { Ok("/proc/self/exe".into()) } else { Ok(path) }
 }

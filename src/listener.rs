@@ -12,6 +12,9 @@
 //!
 //! softnet waits for as long as it takes, and holds nothing of the host's meanwhile: the link is opened afterwards.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod remover;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -22,7 +25,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
+#[cfg(target_os = "linux")]
+use crate::companion::{Companion, CompanionError};
 use crate::lifeline::End;
+#[cfg(target_os = "linux")]
+use crate::lifeline::Lifeline;
+use crate::privilege::{Identity, Standing};
 use crate::sys::named::{self, Name, NameError};
 use crate::sys::sender::{self, Sender, Waiting};
 use crate::sys::signals::Signals;
@@ -55,6 +63,46 @@ pub struct Met {
     pub socket: OwnedFd,
     /// What is left of it in the file system.
     pub name: Name,
+}
+
+/// A name that is removed with this value, by the rights of whom it was made for: until a companion sees to it, or should the setup fail.
+#[derive(Debug)]
+pub struct Leftover {
+    /// None once it was handed over.
+    name: Option<Name>,
+    identity: Identity,
+    standing: Standing,
+}
+
+impl Leftover {
+    /// That of a socket that was made acting for `identity`.
+    #[must_use]
+    pub fn new(name: Name, identity: Identity, standing: Standing) -> Self {
+        Leftover { name: Some(name), identity, standing }
+    }
+
+    /// Has a companion see to it. The inner error says that softnet's own end came meanwhile.
+    ///
+    /// # Errors
+    /// That there is no companion.
+    #[cfg(target_os = "linux")]
+    pub fn hand_over(mut self, lifeline: &mut Lifeline) -> Result<Result<Option<Companion>, End>, CompanionError> {
+        let Some(name) = &self.name else { return Ok(Ok(None)) };
+        let started = remover::start(name, self.identity, lifeline)?;
+        if started.is_ok() {
+            self.name = None;
+        }
+        Ok(started.map(Some))
+    }
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            // What cannot be removed is replaced by the next start.
+            let _ = self.identity.act(self.standing, || name.remove());
+        }
+    }
 }
 
 /// Makes the socket at `path` and waits for the first who speaks to it. The inner error says that a signal came first. By the rights

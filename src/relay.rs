@@ -17,6 +17,8 @@ use nix::poll::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
 use crate::channel::Channel;
+#[cfg(target_os = "linux")]
+use crate::companion::Companion;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
 use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
@@ -65,6 +67,8 @@ pub struct Relay {
     /// Frames of the engine's own for the guest, in answer to some of the batch.
     replies: Batch,
     losses: Losses,
+    #[cfg(target_os = "linux")]
+    companion: Option<Companion>,
 }
 
 /// What the wait found out.
@@ -91,6 +95,8 @@ impl Relay {
             batch: Batch::new(FRAMES, max_frame),
             replies: Batch::new(FRAMES, MAX_REPLY),
             losses: Losses::default(),
+            #[cfg(target_os = "linux")]
+            companion: None,
         }
     }
 
@@ -98,6 +104,14 @@ impl Relay {
     #[must_use]
     pub fn with_channel(mut self, socket: OwnedFd, names: ChannelNames) -> Self {
         self.channel = Some(Channel::new(socket, &self.engine, names));
+        self
+    }
+
+    /// The same, with a companion that only has to be told when softnet ends.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn with_companion(mut self, companion: Companion) -> Self {
+        self.companion = Some(companion);
         self
     }
 
@@ -114,6 +128,10 @@ impl Relay {
         self.report_at_the_end();
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(companion) = self.companion.take() {
+            companion.end();
         }
         result
     }

@@ -32,7 +32,7 @@ use crate::cli::Serve;
 use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError};
 use crate::lifeline::{End, Lifeline};
-use crate::listener::{self, ListenError};
+use crate::listener::{self, Leftover, ListenError, Met};
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
 use crate::relay::Relay;
@@ -81,6 +81,10 @@ pub enum SetupError {
     /// The operator's entries.
     #[error("--allow and --block: {0}")]
     Policy(#[from] EntryError),
+    /// A process beside the relay.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Companion(#[from] crate::companion::CompanionError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -147,10 +151,10 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
 
     // 6. From here on, softnet ends in order.
     let signals = Signals::catch().map_err(SetupError::Lifeline)?;
-    let guest = match (guest, &serve.socket) {
-        (Some(guest), _) => guest,
+    let (guest, leftover) = match (guest, &serve.socket) {
+        (Some(guest), _) => (guest, None),
         (None, Some(path)) => match identity.act(standing, || listener::meet(path, &signals))?? {
-            Ok(met) => met.socket,
+            Ok(Met { socket, name }) => (socket, Some(Leftover::new(name, identity, standing))),
             Err(end) => return Ok(Outcome::Ended(end)),
         },
         (None, None) => return Err(SetupError::NoGuest),
@@ -177,7 +181,20 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
     });
+    #[cfg(target_os = "linux")]
+    let remover = match leftover.map(|leftover| leftover.hand_over(&mut lifeline)).transpose()? {
+        Some(Err(end)) => return Ok(Outcome::Ended(end)),
+        Some(Ok(remover)) => remover,
+        None => None,
+    };
+    #[cfg(not(target_os = "linux"))]
+    drop(leftover);
     let relay = Relay::new(guest, host, engine, lifeline);
+    #[cfg(target_os = "linux")]
+    let relay = match remover {
+        Some(companion) => relay.with_companion(companion),
+        None => relay,
+    };
     let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),

@@ -216,6 +216,33 @@ fn the_end_of_the_command_is_that_of_softnet_and_its_code_comes_out() {
 }
 
 #[test]
+fn nothing_is_left_when_run_has_ended() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let script = format!("{} run -- true; ps -e -o args= | grep -c '[r]eady-fd'", bed.setuid.display());
+        let mut command = command(Path::new("/bin/sh"), Caller::User);
+        let ended = Softnet::spawn(command.args(["-c", &script])).wait_end(PATIENCE);
+        assert_eq!(ended.printed, b"0\n", "{}", ended.said);
+    });
+}
+
+#[test]
+fn a_service_manager_that_ends_all_of_them_leaves_the_vm_its_time() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let script = told("trap 'sleep 3; exit 9' TERM; while :; do sleep 0.05; done");
+        let mut softnet = Softnet::spawn(&mut run(&bed, "", &script));
+        let process = started(&mut softnet);
+        softnet.signal(Signal::SIGTERM);
+        for process in [relays()[0], process] {
+            kill(process, Signal::SIGTERM).expect("sent");
+        }
+        let ended = softnet.wait_end(PATIENCE);
+        assert_eq!(code(&ended), 9, "{}", ended.said);
+    });
+}
+
+#[test]
 fn the_end_of_softnet_is_that_of_the_command() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
@@ -296,13 +323,12 @@ fn ctrl_c_at_the_terminal_reaches_the_command_once_and_softnet_not_at_all() {
     in_own_network(|| {
         tools::require(&["script"]);
         let bed = LinuxTestbed::new(SOFTNET);
-        // A signal a count: a shell would see two at once as one.
-        let count = "$SIG{INT} = sub { $n++ }; $| = 1; print qq{begun\\n}; select undef, undef, undef, 0.1 for 1..15; \
-                     print qq{interrupts: $n\\n}; exit 4";
-        let serving = "ps -e -o comm= -o args= | grep -c '^softnet .*--ready-fd'";
+        // Each signal counts: a shell would see two at once as one.
         let program = Path::new(SCRATCH).join("command");
-        fs::write(&program, format!("#!/bin/sh\ntrap : INT\nperl -e '{count}'\ncode=$?\n{serving}\nexit $code\n"))
-            .expect("written");
+        let count = "#!/usr/bin/perl\n$SIG{INT} = sub { $n++ };\n$| = 1;\nprint qq{begun\\n};\n\
+                     select undef, undef, undef, 0.1 for 1..15;\nprint qq{interrupts: $n\\n};\n\
+                     system q{ps -e -o comm= -o args= | grep -c '^softnet .*--ready-fd'};\nexit 4;\n";
+        fs::write(&program, count).expect("written");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can be run");
         let line = format!("{} run -- {}", bed.setuid.display(), program.display());
         let log = Path::new(SCRATCH).join("typescript");

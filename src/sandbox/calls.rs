@@ -25,7 +25,7 @@ use super::Features;
 
 mod lists;
 
-pub use lists::{EVERY, RELAY};
+pub use lists::{EVERY, RELAY, REMOVER};
 
 /// A system call that softnet may make.
 #[derive(Clone, Copy, Debug)]

@@ -1,19 +1,27 @@
 //! A datagram socket with a name in the file system: made for its owner alone, and removed by who made it.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sys::socket::{UnixAddr, bind};
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::geteuid;
+use nix::sys::stat::{Mode, fstatat, umask};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use thiserror::Error;
 
 use super::offspring;
+
+/// How its directory is opened: on Linux without the right to read it.
+#[cfg(target_os = "linux")]
+const DIRECTORY: libc::c_int = libc::O_PATH | libc::O_DIRECTORY;
+#[cfg(target_os = "macos")]
+const DIRECTORY: libc::c_int = libc::O_DIRECTORY;
 
 /// Why there is no socket with this name.
 #[derive(Debug, Error)]
@@ -38,12 +46,13 @@ impl From<Errno> for NameError {
     }
 }
 
-/// A socket's name, for as long as the socket is behind it.
+/// A socket's name. It is known by its directory's descriptor, which leads there also where no path does.
 #[derive(Debug)]
 pub struct Name {
-    path: PathBuf,
+    directory: File,
+    name: OsString,
     /// Device and inode: what stands there later may be another's.
-    file: (u64, u64),
+    file: (libc::dev_t, libc::ino_t),
 }
 
 /// Makes a socket at `path` that this process's effective user alone may send to (0600). One that is there already is replaced if it is
@@ -53,6 +62,8 @@ pub struct Name {
 /// What is there, or what the kernel said.
 pub fn make(path: &Path) -> Result<(UnixDatagram, Name), NameError> {
     remove_stale(path)?;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(NameError::NotASocket) };
+    let directory = OpenOptions::new().read(true).custom_flags(DIRECTORY).open(parent)?;
     let socket = UnixDatagram::unbound()?;
     offspring::set_buffers(&socket)?;
     #[cfg(target_os = "linux")]
@@ -67,8 +78,9 @@ pub fn make(path: &Path) -> Result<(UnixDatagram, Name), NameError> {
         Err(Errno::EADDRINUSE) => return Err(NameError::InUse),
         bound => bound?,
     }
-    let file = identity(path)?;
-    Ok((socket, Name { path: path.to_owned(), file }))
+    let mut name = Name { directory, name: name.to_owned(), file: (0, 0) };
+    name.file = name.identity()?;
+    Ok((socket, name))
 }
 
 fn remove_stale(path: &Path) -> Result<(), NameError> {
@@ -89,17 +101,23 @@ fn remove_stale(path: &Path) -> Result<(), NameError> {
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let found = fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
-}
-
 impl Name {
-    /// Removes the name, if it is still this socket's.
+    /// Removes the name, if it is still this socket's: by newfstatat(2) and unlinkat(2) alone.
     pub fn remove(&self) {
-        if identity(&self.path).is_ok_and(|file| file == self.file) {
-            let _ = fs::remove_file(&self.path);
+        if self.identity().is_ok_and(|file| file == self.file) {
+            let _ = unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }
+    }
+
+    /// The descriptor of its directory.
+    #[must_use]
+    pub fn directory(&self) -> RawFd {
+        self.directory.as_fd().as_raw_fd()
+    }
+
+    fn identity(&self) -> io::Result<(libc::dev_t, libc::ino_t)> {
+        let found = fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        Ok((found.st_dev, found.st_ino))
     }
 }
 
@@ -107,6 +125,7 @@ impl Name {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
 
     use super::*;
 

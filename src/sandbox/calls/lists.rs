@@ -62,3 +62,10 @@ pub const RELAY: &[Allowed] = allowed! {
     sendto, SYS_sendto, Reply, "`--control-fd`: replies to its client";
     shutdown, SYS_shutdown, ShutDown, "`--control-fd`: the end of the channel, which the client is to see";
 };
+
+/// What the companion calls that removes the name of `--socket` at the end.
+#[rustfmt::skip]
+pub const REMOVER: &[Allowed] = allowed! {
+    newfstatat, SYS_newfstatat, Any, "is it still the socket's name?";
+    unlinkat, SYS_unlinkat, Any, "its removal";
+};

@@ -7,8 +7,11 @@ mod doctor;
 mod guest;
 mod help;
 mod rate;
+mod run;
 mod serve;
 mod values;
+
+use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -16,6 +19,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 pub use doctor::DoctorArgs;
 pub use guest::GuestArgs;
 pub use help::{folded, one_line};
+pub use run::{READY_FD, Run};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, NAME_LENGTH, Never};
 
@@ -62,6 +66,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Start a program that runs a VM, and softnet between that VM and the network
+    Run(Run),
     /// Look at, or take down, the bridges that softnet made on this host
     #[cfg(target_os = "linux")]
     Network {
@@ -71,6 +77,12 @@ pub enum Command {
     },
     /// Say what is wrong with this host and how to mend it; changes nothing
     Doctor(DoctorArgs),
+}
+
+/// Whether `words`, the program's name first, begin a `softnet run`: what needs no right is told apart before anything is read.
+#[must_use]
+pub fn is_run(words: &[OsString]) -> bool {
+    run::is_meant(words)
 }
 
 /// `softnet network ...`.
@@ -87,12 +99,13 @@ pub enum NetworkAction {
 }
 
 impl Cli {
-    /// Reads the command line, with what no option can tell by itself.
+    /// Reads the command line `words`, the program's name first, with what no option can tell by itself.
     ///
     /// # Errors
     /// A usage error, or `--help` and `--version`.
-    pub fn read() -> Result<Self, clap::Error> {
-        Self::checked(Self::try_parse()?)
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().collect();
+        if run::is_meant(&words) { run::read(&words) } else { Self::checked(Self::try_parse_from(words)?) }
     }
 
     fn checked(self) -> Result<Self, clap::Error> {

@@ -20,9 +20,11 @@
 //! | [`record`] | one file, opened before the drop | name a path |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`watch`] | verdicts, and the engine's words about frames | change a verdict, block |
+//! | `companion` | privilege, sandbox, sys | see a frame; outlive the relay |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
 //! | [`setup`], [`privilege`], [`administrator`] | root | read bytes of the guest |
+//! | [`run`] | start programs, as the caller | have a right |
 //! | `subcommand` | standard output | |
 //! | everything else | standard error | standard output, which may be a control socket |
 
@@ -32,14 +34,18 @@
 pub mod administrator;
 pub mod channel;
 pub mod cli;
+#[cfg(target_os = "linux")]
+pub mod companion;
 pub mod control;
 pub mod engine;
 pub mod host;
 pub mod lifeline;
+pub mod listener;
 pub mod logging;
 pub mod privilege;
 pub mod record;
 pub mod relay;
+pub mod run;
 pub mod sandbox;
 pub mod segments;
 pub mod setup;

@@ -42,7 +42,14 @@ impl Lifeline {
     /// # Errors
     /// Those of [`Signals::catch`] and [`PeerWatch::new`].
     pub fn new(guest: BorrowedFd<'_>) -> io::Result<Self> {
-        let signals = Signals::catch()?;
+        Self::with(Signals::catch()?, guest)
+    }
+
+    /// The same with `signals` that are caught already.
+    ///
+    /// # Errors
+    /// Those of [`PeerWatch::new`].
+    pub fn with(signals: Signals, guest: BorrowedFd<'_>) -> io::Result<Self> {
         Ok(Lifeline { signals, peer: PeerWatch::new(guest)?, next_look: clock::now() })
     }
 

@@ -2,6 +2,7 @@
 
 #![deny(clippy::print_stdout)]
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -17,7 +18,7 @@ const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Whoever reads standard error may be gone or asleep; the exit code still tells.
             let _ = Stderr::default().write_all(format!("softnet: {error}\n").as_bytes());
@@ -27,9 +28,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
-    let standing = setup::secure_process()?;
-    let cli = match Cli::read() {
+fn run() -> anyhow::Result<ExitCode> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let standing = if cli::is_run(&words) { setup::renounce()? } else { setup::secure_process()? };
+    let cli = match Cli::read(words) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             let code = u8::try_from(error.exit_code()).unwrap_or(FAILURE);
@@ -38,7 +40,7 @@ fn run() -> anyhow::Result<()> {
         // --help and --version, for anyone. Nobody may be listening.
         Err(error) => {
             let _ = io::stdout().write_all(cli::folded(&error.render().to_string()).as_bytes());
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
     };
     logging::start();
@@ -47,7 +49,7 @@ fn run() -> anyhow::Result<()> {
     }
     let serve = cli.serve.context("neither a guest nor a subcommand was given")?;
     if serve.sudo_escalation_probing {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     match setup::run(standing, &serve)? {
         Outcome::Ready(relay, proof) => {
@@ -56,7 +58,7 @@ fn run() -> anyhow::Result<()> {
         }
         Outcome::Ended(end) => log::info!("ended before the guest's first frame: {end}"),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A command line that does not say what to do.

@@ -17,6 +17,8 @@ use nix::poll::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
 use crate::channel::Channel;
+#[cfg(target_os = "linux")]
+use crate::companion::Companion;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
 use crate::engine::{Allowance, Direction, Engine, Event, Instant, Traffic, Verdict};
@@ -70,6 +72,8 @@ pub struct Relay {
     watch: Watch,
     /// What others on the host may know.
     record: Option<Keeper>,
+    #[cfg(target_os = "linux")]
+    companion: Option<Companion>,
 }
 
 /// What the wait found out.
@@ -98,6 +102,8 @@ impl Relay {
             losses: Losses::default(),
             watch: Watch::default(),
             record: None,
+            #[cfg(target_os = "linux")]
+            companion: None,
         }
     }
 
@@ -122,6 +128,14 @@ impl Relay {
         self
     }
 
+    /// The same, with a companion that only has to be told when softnet ends.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn with_companion(mut self, companion: Companion) -> Self {
+        self.companion = Some(companion);
+        self
+    }
+
     /// Moves frames until a signal comes or the guest is gone. The proof says that root was dropped and the
     /// sandbox entered.
     ///
@@ -136,6 +150,10 @@ impl Relay {
         self.report_at_the_end();
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(companion) = self.companion.take() {
+            companion.end();
         }
         result
     }

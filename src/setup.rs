@@ -8,7 +8,8 @@
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. The administrator's file ([`Administrator`]); arguments that not everyone may give; whom to become.
 //! 5. These sockets are adopted, every other descriptor but 0, 1 and 2 closed.
-//! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order.
+//! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. With `--socket`, the socket
+//!    is made and its first peer waited for in between, by the caller's rights ([`listener`]).
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase.
 //! 9. Root is dropped, for good, and that is proven.
@@ -16,10 +17,12 @@
 //!
 //! May: root, to step 9. Must not: read a byte that the guest or a client of the control channel sent.
 
+mod sockets;
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use log::{debug, info, warn};
@@ -30,13 +33,16 @@ use crate::cli::Serve;
 use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError, Owner};
 use crate::lifeline::{End, Lifeline};
+use crate::listener::{self, Leftover, ListenError, Met};
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
 use crate::record::Keeper;
 use crate::relay::Relay;
 use crate::sandbox::{self, Confined, Features, SandboxError};
-use crate::sys::inherited::{self, DescriptorError, Role};
 use crate::sys::process;
+use crate::sys::signals::Signals;
+pub use sockets::SocketsError;
+use sockets::{Adopted, Sockets};
 
 /// The most loopholes that are told one by one.
 const LOOPHOLES_TOLD: usize = 3;
@@ -47,14 +53,12 @@ pub enum SetupError {
     /// The process could not be secured.
     #[error("this process cannot be put in order: {0}")]
     Process(io::Error),
-    /// An inherited descriptor is not what it must be.
-    #[error("{0}: {1}")]
-    Descriptor(&'static str, DescriptorError),
-    /// Two of them are one.
-    #[error(
-        "--control-fd: descriptor {0} is that of --vm-fd: pass another socket, of type SOCK_STREAM, or leave --control-fd out"
-    )]
-    OneForBoth(RawFd),
+    /// What the caller hands over.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    /// The socket that softnet is to make.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// Root is not to be had.
     #[error(transparent)]
     Escalation(#[from] EscalationError),
@@ -73,6 +77,9 @@ pub enum SetupError {
     /// Whom to become, or the drop.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    /// No guest's side was named, which the command line does not let happen.
+    #[error("neither --vm-fd nor --socket was given")]
+    NoGuest,
     /// The watch for signals and the guest's side.
     #[error("the guest's side cannot be watched: {0}")]
     Lifeline(io::Error),
@@ -82,6 +89,10 @@ pub enum SetupError {
     /// The operator's entries.
     #[error("--allow and --block: {0}")]
     Policy(#[from] EntryError),
+    /// A process beside the relay.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Companion(#[from] crate::companion::CompanionError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -109,6 +120,15 @@ pub fn secure_process() -> Result<Standing, SetupError> {
     Ok(standing)
 }
 
+/// Step 1 of `softnet run`, which needs no right: the setuid bit's is given back, and all else left as the caller has it.
+///
+/// # Errors
+/// That it could not be.
+pub fn renounce() -> Result<Standing, SetupError> {
+    let standing = Standing::of_this_process().map_err(|errno| SetupError::Process(errno.into()))?;
+    Ok(privilege::renounce(standing)?)
+}
+
 /// Steps 2 to 10.
 ///
 /// # Errors
@@ -132,15 +152,24 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     check_rights(standing, serve, &administrator)?;
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
-    // 5. The two sockets, and no other descriptor.
-    let (guest, control) = sockets.adopt()?;
+    // 5. What was handed over, and no other descriptor.
+    let Adopted { guest, control, ready } = sockets.adopt()?;
     // Not before: standard error may have been one of them.
     if standing == Standing::Root && serve.user.is_none() {
         warn!("no --user was given to root: softnet goes on as nobody ({identity})");
     }
 
     // 6. From here on, softnet ends in order.
-    let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;
+    let signals = Signals::catch().map_err(SetupError::Lifeline)?;
+    let (guest, leftover) = match (guest, &serve.socket) {
+        (Some(guest), _) => (guest, None),
+        (None, Some(path)) => match identity.act(standing, || listener::meet(path, &signals))?? {
+            Ok(Met { socket, name }) => (socket, Some(Leftover::new(name, identity, standing))),
+            Err(end) => return Ok(Outcome::Ended(end)),
+        },
+        (None, None) => return Err(SetupError::NoGuest),
+    };
+    let mut lifeline = Lifeline::with(signals, guest.as_fd()).map_err(SetupError::Lifeline)?;
 
     // 7. The host's link.
     let effective = administrator.effective(serve.policy()?);
@@ -167,10 +196,23 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         flow_keys: random_keys(),
     })
     .with_rate_limit(serve.guest.rate_limit.unwrap_or_default());
+    #[cfg(target_os = "linux")]
+    let remover = match leftover.map(|leftover| leftover.hand_over(&mut lifeline)).transpose()? {
+        Some(Err(end)) => return Ok(Outcome::Ended(end)),
+        Some(Ok(remover)) => remover,
+        None => None,
+    };
+    #[cfg(not(target_os = "linux"))]
+    drop(leftover);
     let record = host.take_record();
     let features =
         Features { channel: control.as_ref().map(AsRawFd::as_raw_fd), record: record.as_ref().map(AsRawFd::as_raw_fd) };
     let relay = Relay::new(guest, host, engine, lifeline).with_record(record.map(Keeper::new));
+    #[cfg(target_os = "linux")]
+    let relay = match remover {
+        Some(companion) => relay.with_companion(companion),
+        None => relay,
+    };
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),
         None => relay,
@@ -185,40 +227,10 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     // 10. The sandbox.
     let proof = sandbox::enter(dropped, features)?;
     info!("ready: guest {}, running as {identity}", colons(serve.vm_mac_address));
+    if let Some(pipe) = ready {
+        pipe.tell();
+    }
     Ok(Outcome::Ready(Box::new(relay), proof))
-}
-
-/// The descriptors that the caller hands over, looked at.
-struct Sockets {
-    guest: RawFd,
-    control: Option<RawFd>,
-}
-
-impl Sockets {
-    const FRAMES: &str = "--vm-fd";
-    const CONTROL: &str = "--control-fd";
-
-    fn of(serve: &Serve) -> Result<Self, SetupError> {
-        let Serve { vm_fd: guest, control_fd: control, .. } = *serve;
-        inherited::check(guest, Role::Frames).map_err(|error| SetupError::Descriptor(Self::FRAMES, error))?;
-        if let Some(fd) = control {
-            if fd == guest {
-                return Err(SetupError::OneForBoth(fd));
-            }
-            inherited::check(fd, Role::Control).map_err(|error| SetupError::Descriptor(Self::CONTROL, error))?;
-        }
-        Ok(Sockets { guest, control })
-    }
-
-    /// Takes them over, and closes every other descriptor.
-    fn adopt(self) -> Result<(OwnedFd, Option<OwnedFd>), SetupError> {
-        let kept: Vec<RawFd> = [self.guest].into_iter().chain(self.control).collect();
-        process::close_all_but(&kept).map_err(SetupError::Process)?;
-        let adopt = |flag, fd, role| inherited::adopt(fd, role).map_err(|error| SetupError::Descriptor(flag, error));
-        let guest = adopt(Self::FRAMES, self.guest, Role::Frames)?;
-        let control = self.control.map(|fd| adopt(Self::CONTROL, fd, Role::Control)).transpose()?;
-        Ok((guest, control))
-    }
 }
 
 /// What only root itself may ask for, and whom the administrator lets: it reaches beyond the caller's own guest.

@@ -5,9 +5,11 @@ mod doctor;
 mod list;
 #[cfg(target_os = "linux")]
 mod network;
+mod run;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use thiserror::Error;
 
@@ -22,6 +24,9 @@ pub enum SubcommandError {
     /// It is for root itself.
     #[error("softnet network down: only for root itself, not by way of the setuid bit: run it by sudo")]
     RootOnly,
+    /// It runs the caller's program, and needs no right itself.
+    #[error("softnet run: must not have the setuid bit's right: this is a mistake of softnet's")]
+    RightLeft,
     /// There is no right to look.
     #[error("softnet network status: needs root, or the setuid bit: run it by sudo")]
     NeedsRoot,
@@ -52,17 +57,20 @@ pub enum SubcommandError {
     Output(#[from] io::Error),
 }
 
-/// Does what `command` says.
+/// Does what `command` says, and returns the exit code.
 ///
 /// # Errors
 /// What failed, and how to mend it.
-pub fn run(standing: Standing, command: Command) -> Result<(), SubcommandError> {
+pub fn run(standing: Standing, command: Command) -> Result<ExitCode, SubcommandError> {
     match command {
         #[cfg(target_os = "linux")]
-        Command::List { json } => list::list(standing, if json { list::Form::Json } else { list::Form::Table }),
+        Command::List { json } => {
+            list::list(standing, if json { list::Form::Json } else { list::Form::Table }).map(|()| ExitCode::SUCCESS)
+        }
         #[cfg(target_os = "linux")]
-        Command::Network { action } => network::network(standing, action),
-        Command::Doctor(args) => doctor::doctor(standing, &args),
+        Command::Network { action } => network::network(standing, action).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => doctor::doctor(standing, &args).map(|()| ExitCode::SUCCESS),
+        Command::Run(options) => run::run(standing, &options),
     }
 }
 

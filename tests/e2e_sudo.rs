@@ -174,3 +174,22 @@ fn a_descriptor_that_sudo_would_close_is_named() {
         assert!(ended.said.contains("--control-fd 5") && ended.said.contains("sudo"), "{}", ended.said);
     });
 }
+
+#[test]
+fn run_gets_its_root_by_sudo_and_its_command_does_not() {
+    in_own_network(|| {
+        let program = binary::install(Path::new(SOFTNET), "plain", 0o755);
+        sudo_with(&format!("caller ALL=(root) NOPASSWD: {}", program.display()));
+        let mut command = softnet::command(&program, Caller::User);
+        command.args(["run", "--name", "web", "--", "sh", "-c", "id -u; exit 6"]);
+        let ended = Softnet::spawn(&mut command).wait_end(PATIENCE);
+        assert_eq!(
+            (ended.status.code(), ended.printed),
+            (Some(6), format!("{CALLER}\n").into_bytes()),
+            "{}",
+            ended.said
+        );
+        let left = tools::sh("ps -e -o args= | grep -c '[r]eady-fd' || true");
+        assert_eq!(left.trim(), "0", "sudo's softnet hears no signal of a user's, and ends all the same");
+    });
+}

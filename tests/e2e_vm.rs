@@ -105,3 +105,32 @@ fn the_policy_of_a_running_vm_is_replaced_by_way_of_the_channel() {
         softnet.stop();
     });
 }
+
+/// The line of README.md that starts a VM, in words; its disk and its memory are what it leaves to the reader.
+fn line_of_the_readme() -> Vec<String> {
+    let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README.md");
+    let line = readme.lines().find(|line| line.starts_with("softnet run ")).expect("the line is there");
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn the_line_of_the_readme_starts_a_filtered_vm() {
+    let image = image();
+    in_own_network_within(LIMIT + Duration::from_secs(20), || {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let words = line_of_the_readme();
+        let [first, options @ .., card1, card2, card3, card4] = &words[..] else { panic!("{words:?}") };
+        assert_eq!((first.as_str(), card1.as_str(), card3.as_str()), ("softnet", "-netdev", "-device"));
+        let end = options.iter().position(|word| word == "qemu-system-x86_64").expect("it is QEMU's");
+        let mut command = softnet_testbed::softnet::command(&bed.setuid, softnet_testbed::softnet::Caller::User);
+        // A user's QEMU has a console of its own here, and no disk.
+        std::fs::write("/run/testbed/console", "").expect("a console");
+        softnet_testbed::tools::run("chown 4711 /run/testbed/console");
+        command.args(&options[..end - 1]).args(vm::policy(bed.facts()).split(' ')).args(&options[end - 1..=end]);
+        command.args(vm::machine(&image, bed.facts())).args([card1, card2, card3, card4]);
+        let results = Vm::start(&mut command).results();
+        let page = format!("server {}", bed.facts().web);
+        expect(&results, &[("lease", "600"), ("gateway", "answered"), ("page", &page), ("blocked", "unreachable")]);
+        expect(&results, &[("other-address", "silent"), ("other-mac", "silent"), ("own-mac-again", "answered")]);
+    });
+}

@@ -1,12 +1,13 @@
 //! The options of a softnet that serves one guest. Those of one purpose are a group of their own, flattened into [`Serve`].
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
 use super::guest::GuestArgs;
-use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_subnet};
+use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_socket, parse_subnet};
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
 
@@ -26,8 +27,15 @@ pub struct Serve {
     ///
     /// A connected Unix datagram socket, one Ethernet frame a datagram.
     // clap knows by the group whether a guest is to be served, and does not fill it where groups are flattened into one.
-    #[arg(long, group = "Serve", help_heading = GUEST, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
-    pub vm_fd: RawFd,
+    #[arg(long, group = "Serve", help_heading = GUEST, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..),
+          required_unless_present = "socket", conflicts_with = "socket")]
+    pub vm_fd: Option<RawFd>,
+
+    /// Make a socket there instead
+    ///
+    /// A Unix datagram socket at this absolute path, for the first who speaks to it.
+    #[arg(long, group = "Serve", help_heading = GUEST, value_name = "PATH", value_parser = parse_socket)]
+    pub socket: Option<PathBuf>,
 
     /// The guest's MAC address
     #[arg(long, help_heading = GUEST, value_name = "MAC", value_parser = parse_mac)]
@@ -104,6 +112,10 @@ pub struct Serve {
     /// One guest among many.
     #[command(flatten)]
     pub guest: GuestArgs,
+
+    /// Inherited descriptor: a pipe that is told when the guest's first frame would be forwarded (`softnet run`).
+    #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
+    pub ready_fd: Option<RawFd>,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]

@@ -18,7 +18,7 @@ fn the_declaration_is_sound() {
 #[test]
 fn tarts_command_line_is_understood() {
     let serve = parse(&["--vm-net-type", "host", "--allow", "10.0.0.0/8,@host", "--block", "0.0.0.0/0"]).unwrap();
-    assert_eq!(serve.vm_fd, 0);
+    assert_eq!(serve.vm_fd, Some(0));
     assert_eq!(serve.vm_net_type, NetTypeName::Host);
     assert_eq!(serve.bootpd_lease_time, 600);
     assert_eq!(serve.allow[0].0.len(), 2);
@@ -94,6 +94,18 @@ fn a_guest_may_have_a_name() {
 }
 
 #[test]
+fn the_guests_side_is_a_descriptor_or_a_path() {
+    let mac = ["--vm-mac-address", "2:0:0:0:0:1"];
+    let parse = |side: &[&str]| Cli::try_parse_from([&["softnet"], &mac[..], side].concat());
+    let serve = parse(&["--socket", "/run/vm.sock"]).unwrap().serve.unwrap();
+    assert_eq!((serve.vm_fd, serve.socket.as_deref()), (None, Some(std::path::Path::new("/run/vm.sock"))));
+    for (side, named) in [(&["--socket", "/x", "--vm-fd", "0"][..], "--socket"), (&[], "--vm-fd")] {
+        let line = one_line(&parse(side).expect_err("one of the two"));
+        assert!(line.contains(named), "{line}");
+    }
+}
+
+#[test]
 fn short_octets_of_a_mac_are_accepted() {
     let cli = Cli::try_parse_from(["softnet", "--vm-fd=0", "--vm-mac-address=2:0:0:a:b:C"]).unwrap();
     assert_eq!(cli.serve.unwrap().vm_mac_address, EthernetAddress([2, 0, 0, 10, 11, 12]));
@@ -101,6 +113,7 @@ fn short_octets_of_a_mac_are_accepted() {
 
 #[test]
 fn a_bad_value_is_told_in_one_line_with_its_flag() {
+    let too_long = format!("/{}", "x".repeat(107));
     for (flag, value) in [
         ("--vm-fd", "-1"),
         ("--vm-fd", "zero"),
@@ -127,12 +140,15 @@ fn a_bad_value_is_told_in_one_line_with_its_flag() {
         ("--rate-limit", "100"),
         ("--rate-limit", "1kbit"),
         ("--expose", "2222:22"),
+        ("--socket", "vm.sock"),
+        ("--socket", "/"),
+        ("--socket", &too_long),
         ("--control-fd", "-1"),
         ("--control-fd", "one"),
         ("--block", "in example.org"),
     ] {
         let base: Vec<&str> = match flag {
-            "--vm-fd" => vec!["softnet", MINIMAL[3], MINIMAL[4]],
+            "--vm-fd" | "--socket" => vec!["softnet", MINIMAL[3], MINIMAL[4]],
             "--vm-mac-address" => vec!["softnet", MINIMAL[1], MINIMAL[2]],
             _ => MINIMAL.to_vec(),
         };

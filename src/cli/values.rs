@@ -1,5 +1,7 @@
 //! The values of options, as far as words alone can be judged.
 
+use std::path::PathBuf;
+
 use ipnet::Ipv4Net;
 
 use crate::engine::{Entry, EntryError, EthernetAddress};
@@ -68,6 +70,21 @@ pub(super) fn parse_subnet(text: &str) -> Result<Ipv4Net, String> {
         return Err("a subnet for guests has a prefix length of 16 to 29".into());
     }
     Ok(net.trunc())
+}
+
+/// A path that fits a socket's address (unix(7)). Absolute: softnet works in `/`, whatever directory it was started in.
+pub(super) fn parse_socket(text: &str) -> Result<PathBuf, String> {
+    const LONGEST: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+    if !text.starts_with('/') || text.ends_with('/') {
+        return Err("the path of a socket is absolute, as /tmp/vm.sock: softnet works in /".into());
+    }
+    if text.len() > LONGEST {
+        return Err(format!("a socket's path has at most {LONGEST} bytes, and this has {}", text.len()));
+    }
+    if text.contains('\0') {
+        return Err("a path has no zero byte".into());
+    }
+    Ok(text.into())
 }
 
 fn linux_only() -> Result<(), String> {

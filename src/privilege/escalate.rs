@@ -61,7 +61,7 @@ pub fn by_sudo(serve: &Serve) -> Result<Infallible, EscalationError> {
     if serve.sudo_escalation_done || !sudo_would_run(&exe, &arguments) {
         return Err(EscalationError::NoWay { exe, group: primary_group() });
     }
-    for (flag, fd) in [("--vm-fd", Some(serve.vm_fd)), ("--control-fd", serve.control_fd)] {
+    for (flag, fd) in [("--vm-fd", serve.vm_fd), ("--control-fd", serve.control_fd), ("--ready-fd", serve.ready_fd)] {
         if let Some(fd) = fd.filter(|&fd| fd > 2) {
             return Err(EscalationError::DescriptorLost(flag, fd));
         }

@@ -10,6 +10,7 @@
 
 mod acting;
 pub mod escalate;
+mod renounce;
 
 use std::fmt;
 
@@ -19,6 +20,8 @@ use thiserror::Error;
 #[cfg(target_os = "linux")]
 use crate::sandbox::{capabilities, nowhere};
 use crate::sys::{ids, process};
+
+pub use renounce::renounce;
 
 /// What right the process was started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -136,7 +136,7 @@ fn socket_family(fd: RawFd) -> io::Result<i32> {
 /// What [`check`] finds, or that fcntl(2), dup2(2) or open(2) of /dev/null failed.
 pub fn adopt(fd: RawFd, role: Role) -> Result<OwnedFd, DescriptorError> {
     check(fd, role)?;
-    let owned = take_over(fd).map_err(|fault| DescriptorError { fd, role, fault })?;
+    let owned = take_over(fd).map_err(|error| DescriptorError { fd, role, fault: DescriptorFault::Os(error) })?;
     #[cfg(target_os = "linux")]
     refuse_descriptors(&owned);
     Ok(owned)
@@ -145,7 +145,7 @@ pub fn adopt(fd: RawFd, role: Role) -> Result<OwnedFd, DescriptorError> {
 /// No descriptors come with the bytes (SO_PASSRIGHTS of unix(7), Linux 6.16; before that they are dropped as they come).
 /// To drop one may take any time: the last close of a TCP socket that lingers (SO_LINGER) waits for its peer.
 #[cfg(target_os = "linux")]
-fn refuse_descriptors(socket: &OwnedFd) {
+pub(super) fn refuse_descriptors(socket: &impl AsRawFd) {
     const SO_PASSRIGHTS: libc::c_int = 83;
     let off: libc::c_int = 0;
     let length = size_of::<libc::c_int>() as libc::socklen_t;
@@ -155,7 +155,8 @@ fn refuse_descriptors(socket: &OwnedFd) {
     }
 }
 
-fn take_over(fd: RawFd) -> Result<OwnedFd, DescriptorFault> {
+/// Makes descriptor `fd`, which was looked at, ours, as [`adopt`] says.
+pub(super) fn take_over(fd: RawFd) -> io::Result<OwnedFd> {
     if fd > 2 {
         // SAFETY: it was just seen to be open, the caller of softnet handed it over for this purpose, and nothing else
         // in this process owns it.
@@ -168,7 +169,7 @@ fn take_over(fd: RawFd) -> Result<OwnedFd, DescriptorFault> {
     let copy = fcntl(standard, FcntlArg::F_DUPFD_CLOEXEC(3))?;
     // SAFETY: the kernel has just made this descriptor for us.
     let owned = unsafe { OwnedFd::from_raw_fd(copy) };
-    let null = File::options().read(true).write(true).open("/dev/null").map_err(DescriptorFault::Os)?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
     // SAFETY: dup2(2) takes two numbers; the second stays open, now as /dev/null.
     if unsafe { libc::dup2(null.as_raw_fd(), fd) } < 0 {
         return Err(Errno::last().into());

@@ -3,14 +3,20 @@
 //! * [`batch`]: frames in memory, allocated once.
 //! * [`clock`]: the clock that leases lapse by.
 //! * [`command`]: programs started with nothing of the caller's.
+//! * [`fork`]: a second process of softnet's own.
 //! * [`ids`]: who this process is to the kernel, on each system.
 //! * [`inherited`]: descriptors that another program gave us, checked before they are used.
 //! * [`datagram`]: frames to and from the guest's socket, many a system call.
 //! * [`limits`]: resource limits that are not the caller's.
 //! * [`listeners`]: which sockets wait at a port.
+//! * [`named`]: a datagram socket with a path.
+//! * [`offspring`]: programs started for a caller without privilege.
+//! * [`passing`]: signals that are another program's too.
 //! * [`peer`]: whether the guest's end of the socket is still there.
 //! * [`pidfd`]: signals to a process that is no child of ours.
 //! * [`process`]: what of this process the caller must not decide.
+//! * [`ready`]: the pipe that is told when the guest is served.
+//! * [`sender`]: who sent a datagram that waits.
 //! * [`signals`]: the signals that end softnet, as a descriptor.
 //! * [`stderr`]: messages that nobody waits for.
 //! * [`stream`]: a stream socket that is never waited for.
@@ -22,16 +28,23 @@ pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod command;
 pub mod datagram;
+#[cfg(target_os = "linux")]
+pub mod fork;
 pub mod ids;
 pub mod inherited;
 #[cfg(target_os = "linux")]
 pub mod limits;
 #[cfg(target_os = "linux")]
 pub mod listeners;
+pub mod named;
+pub mod offspring;
+pub mod passing;
 pub mod peer;
 #[cfg(target_os = "linux")]
 pub mod pidfd;
 pub mod process;
+pub mod ready;
+pub mod sender;
 pub mod signals;
 pub mod stderr;
 pub mod stream;

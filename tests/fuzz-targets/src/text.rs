@@ -160,7 +160,8 @@ fn check_command_line(cli: &Cli, words: &[String]) {
     };
     let mac = serve.vm_mac_address.0;
     assert!(mac[0] & 1 == 0 && mac != [0; 6], "{words:?}: a guest's MAC is unicast");
-    assert!(serve.vm_fd >= 0, "{words:?}");
+    assert_eq!(serve.vm_fd.is_some(), serve.socket.is_none(), "{words:?}: the guest's side is one");
+    assert!(serve.vm_fd.is_none_or(|fd| fd >= 0), "{words:?}");
     assert!(LEASE_SECONDS.contains(&serve.bootpd_lease_time.into()), "{words:?}");
     for entry in serve.allow.iter().chain(&serve.block).flat_map(|list| &list.0) {
         assert_eq!(entry.to_string().parse::<Entry>().as_ref(), Ok(entry), "{words:?}");

@@ -3,11 +3,12 @@
 //! Inside, `scripts/vm-init.sh` uses the network well and badly, and tells each outcome on the serial console.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::testbed::Facts;
@@ -37,6 +38,33 @@ pub fn policy(facts: &Facts) -> String {
     format!("--allow {}/32 --block {}/32", facts.other_private, facts.other_web)
 }
 
+/// QEMU's options for a machine that boots `image` and tells its console what it finds of `facts`: all but its network card.
+#[must_use]
+pub fn machine(image: &Path, facts: &Facts) -> Vec<OsString> {
+    let Facts { web, other_web, name: (name, _), private, other_private, metadata, .. } = facts;
+    let targets = format!(
+        "softnet.web={web} softnet.name={name} softnet.private={private} softnet.metadata={metadata} \
+         softnet.allowed={other_private} softnet.blocked={other_web}"
+    );
+    // The machine's own sleep states and clocks cost seconds of boot under emulation.
+    let kernel = format!("console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off {targets}");
+    let fixed = "-accel tcg -machine pc -m 192 -nodefaults -no-user-config -display none -no-reboot";
+    let mut options: Vec<OsString> = fixed.split(' ').map(OsString::from).collect();
+    options.extend([
+        "-kernel".into(),
+        image.join("vmlinuz").into(),
+        "-initrd".into(),
+        image.join("initramfs.gz").into(),
+    ]);
+    options.extend(["-append".into(), kernel.into()]);
+    options.extend(["-serial".into(), format!("file:{}", scratch("console").display()).into()]);
+    options
+}
+
+fn scratch(name: &str) -> PathBuf {
+    Path::new(isolate::SCRATCH).join(name)
+}
+
 /// A VM that runs.
 #[derive(Debug)]
 pub struct Vm {
@@ -51,26 +79,21 @@ impl Vm {
     /// When QEMU cannot be started.
     #[must_use]
     pub fn boot(image: &Path, socket: UnixDatagram, mac: Mac, facts: &Facts) -> Self {
-        let console = Path::new(isolate::SCRATCH).join("console");
-        let Facts { web, other_web, name: (name, _), private, other_private, metadata, .. } = facts;
-        let targets = format!(
-            "softnet.web={web} softnet.name={name} softnet.private={private} softnet.metadata={metadata} \
-             softnet.allowed={other_private} softnet.blocked={other_web}"
-        );
-        // The machine's own sleep states and clocks cost seconds of boot under emulation.
-        let kernel = format!("console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off {targets}");
-        let mut command =
-            tools::command("qemu-system-x86_64 -accel tcg -machine pc -m 192 -nodefaults -no-user-config");
-        command.args(["-display", "none", "-no-reboot"]);
-        command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(image.join("initramfs.gz"));
-        command.args(["-append", &kernel, "-serial", &format!("file:{}", console.display())]);
-        command.args(["-netdev", "dgram,id=net,local.type=fd,local.str=0"]);
+        let mut command = tools::command("qemu-system-x86_64");
+        command.args(machine(image, facts)).args(["-netdev", "dgram,id=net,local.type=fd,local.str=0"]);
         command.args(["-device", &format!("virtio-net-pci,netdev=net,romfile=,mac={mac}")]);
-        let errors =
-            fs::File::create(Path::new(isolate::SCRATCH).join("qemu-errors")).expect("a file for errors is made");
-        let qemu =
-            command.stdin(OwnedFd::from(socket)).stdout(Stdio::null()).stderr(errors).spawn().expect("QEMU starts");
-        Vm { qemu, console }
+        Vm::start(command.stdin(OwnedFd::from(socket)))
+    }
+
+    /// Starts `command`, which is or runs QEMU with what [`machine`] says.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(command: &mut Command) -> Self {
+        let errors = fs::File::create(scratch("qemu-errors")).expect("a file for errors is made");
+        let qemu = command.stdout(Stdio::null()).stderr(errors).spawn().expect("QEMU starts");
+        Vm { qemu, console: scratch("console") }
     }
 
     /// Waits until it has found out `what`.
@@ -95,7 +118,7 @@ impl Vm {
         let console = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
         let results = read_results(&console);
         if ended.is_err() || !results.contains_key("done") {
-            let errors = fs::read_to_string(Path::new(isolate::SCRATCH).join("qemu-errors")).unwrap_or_default();
+            let errors = fs::read_to_string(scratch("qemu-errors")).unwrap_or_default();
             panic!("the VM did not come to its end ({ended:?}); QEMU said: {errors}\nits console:\n{console}");
         }
         results

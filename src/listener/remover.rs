@@ -1,0 +1,44 @@
+//! The companion that removes the socket's name when softnet ends: after the drop no path leads anywhere, and the relay may remove
+//! nothing.
+//!
+//! It has the name's directory as a descriptor and the rights of whom softnet became, and does one thing: it waits for the end. A
+//! softnet that is killed (SIGKILL) takes it along: then the name stays, and the next start there replaces it.
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use std::os::fd::AsFd;
+
+use crate::companion::line::{Heard, Line, MAX_MESSAGE};
+use crate::companion::{self, Companion, CompanionError, Plan};
+use crate::lifeline::{End, Lifeline};
+use crate::privilege::Identity;
+use crate::sandbox::{Leave, Room, calls};
+use crate::sys::named::Name;
+
+/// No descriptor of its has this number or a higher one: poll(2) takes no more entries than that.
+const DESCRIPTORS: u64 = 64;
+
+/// Starts it. The inner error says that softnet's own end came meanwhile, or that there is none; then the name is still there.
+pub(crate) fn start(
+    name: &Name,
+    identity: Identity,
+    lifeline: &mut Lifeline,
+) -> Result<Result<Companion, End>, CompanionError> {
+    let directory = name.directory();
+    let left = [Leave::WriteIn(directory)];
+    let room = Room { calls: calls::REMOVER, left: &left, descriptors: DESCRIPTORS };
+    let work = |line: Line| {
+        wait_for_the_end(&line);
+        name.remove();
+    };
+    let plan = Plan { purpose: "--socket", name: c"softnet-socket", kept: &[directory], room, work };
+    companion::start(identity, plan, lifeline)
+}
+
+fn wait_for_the_end(line: &Line) {
+    let mut buffer = [0; MAX_MESSAGE];
+    while line.hear(&mut buffer) != Heard::End {
+        let mut polled = [PollFd::new(line.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut polled, PollTimeout::NONE);
+    }
+}

@@ -3,6 +3,7 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod reject;
 mod serve;
 mod values;
 
@@ -11,6 +12,7 @@ use std::fmt::Write as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use reject::Refusing;
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, Never};
 

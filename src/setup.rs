@@ -149,6 +149,7 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         isolation,
         network: *host.network(),
         policy,
+        refusals: serve.refusing.refusals(),
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
     });

@@ -9,8 +9,8 @@ use super::super::flows::Header;
 use super::super::ipv4::{Ipv4, Part, Ports, Udp};
 use super::super::names::{Asked, Pattern, Question};
 use super::super::policy::{Carried, Pinned, Ruling, Way};
-use super::super::reply::Ends;
-use super::super::verdict::DropReason;
+use super::super::reply::{self, Ends, Route};
+use super::super::verdict::{Direction, DropReason};
 use super::super::{DnsQuestions, Duration, Instant};
 use super::{DNS_PORT, Ethernet, Filter};
 
@@ -105,10 +105,12 @@ impl Filter {
             return Ok(());
         }
         if let Some((head, body)) = question.refused(message) {
-            let macs = Ends { from: frame.destination(), to: frame.source() };
-            let addresses = Ends { from: datagram.destination(), to: datagram.source() };
+            let route = Route {
+                macs: Ends { from: frame.destination(), to: frame.source() },
+                addresses: Ends { from: datagram.destination(), to: datagram.source() },
+            };
             let ports = Ends { from: ports.destination, to: ports.source };
-            self.replies.udp(macs, addresses, ports, [&head, body], now);
+            self.replies.make(Direction::FromGuest, now, |frame| reply::udp(frame, route, ports, [&head, body]));
         }
         Err(DropReason::DnsName)
     }

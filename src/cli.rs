@@ -4,6 +4,7 @@
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
 mod doctor;
+mod reject;
 mod serve;
 mod values;
 
@@ -13,6 +14,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use doctor::DoctorArgs;
+pub use reject::Refusing;
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, Never};
 

@@ -18,6 +18,7 @@
 //! | [`control`] | the engine's policy | what the engine must not |
 //! | [`segments`] | bytes of frames | the same, and decide what passes |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
+//! | [`watch`] | verdicts, and the engine's words about frames | change a verdict, block |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
 //! | [`setup`], [`privilege`], [`administrator`] | root | read bytes of the guest |
@@ -42,3 +43,4 @@ pub mod segments;
 pub mod setup;
 pub mod subcommand;
 pub mod sys;
+pub mod watch;

@@ -26,6 +26,7 @@ use crate::sandbox::Confined;
 use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::clock;
 use crate::sys::datagram::{DatagramIo, Sent};
+use crate::watch::Watch;
 
 /// Batches from one side before the other side and the signals have their turn.
 const BATCHES_A_TURN: usize = 2;
@@ -62,9 +63,10 @@ pub struct Relay {
     channel: Option<Channel>,
     io: DatagramIo,
     batch: Batch,
-    /// Frames of the engine's own for the guest, in answer to some of the batch.
+    /// Frames of the engine's own, in answer to some of the batch.
     replies: Batch,
     losses: Losses,
+    watch: Watch,
 }
 
 /// What the wait found out.
@@ -91,6 +93,7 @@ impl Relay {
             batch: Batch::new(FRAMES, max_frame),
             replies: Batch::new(FRAMES, MAX_REPLY),
             losses: Losses::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -98,6 +101,13 @@ impl Relay {
     #[must_use]
     pub fn with_channel(mut self, socket: OwnedFd, names: ChannelNames) -> Self {
         self.channel = Some(Channel::new(socket, &self.engine, names));
+        self
+    }
+
+    /// The same, with what looks at verdicts.
+    #[must_use]
+    pub fn with_watch(mut self, watch: Watch) -> Self {
+        self.watch = watch;
         self
     }
 
@@ -111,6 +121,7 @@ impl Relay {
         if let Some(channel) = &mut self.channel {
             channel.shut_down();
         }
+        self.watch.end(clock::now());
         self.report_at_the_end();
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");
@@ -143,6 +154,7 @@ impl Relay {
                 return Ok(end);
             }
             self.report_events();
+            self.watch.turn(now);
         }
     }
 
@@ -150,7 +162,8 @@ impl Relay {
     fn wait(&mut self) -> Result<Ready, RelayError> {
         let now = clock::now();
         let look = self.lifeline.next_look();
-        let deadline = self.engine.next_deadline().map_or(look, |deadline| deadline.min(look));
+        let due = [self.engine.next_deadline(), self.watch.next_deadline()];
+        let deadline = due.into_iter().flatten().fold(look, Instant::min);
         let (signals, maker) = self.lifeline.descriptors();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds =
@@ -184,7 +197,7 @@ impl Relay {
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
             let more = self.batch.room() == 0;
             self.judge(Direction::FromGuest, now);
-            self.send_replies()?;
+            self.send_replies_to_guest()?;
             if !self.batch.is_empty() {
                 let taken = self.host.send(&self.batch).map_err(RelayError::Host)?;
                 self.losses.to_host += (self.batch.len() - taken) as u64;
@@ -202,6 +215,7 @@ impl Relay {
             self.host.receive(&mut self.batch).map_err(RelayError::Host)?;
             let more = self.batch.room() == 0;
             self.judge(Direction::FromHost, now);
+            self.send_replies_to_host()?;
             if !self.batch.is_empty() {
                 match self.io.send(self.guest.as_fd(), &self.batch).map_err(RelayError::Guest)? {
                     Sent::Taken(taken) => self.losses.to_guest += (self.batch.len() - taken) as u64,
@@ -216,7 +230,7 @@ impl Relay {
     }
 
     /// A guest that is gone is found out by the next read.
-    fn send_replies(&mut self) -> Result<(), RelayError> {
+    fn send_replies_to_guest(&mut self) -> Result<(), RelayError> {
         if !self.replies.is_empty()
             && let Sent::Taken(taken) = self.io.send(self.guest.as_fd(), &self.replies).map_err(RelayError::Guest)?
         {
@@ -225,20 +239,34 @@ impl Relay {
         Ok(())
     }
 
-    fn judge(&mut self, direction: Direction, now: Instant) {
-        let (engine, replies) = (&mut self.engine, &mut self.replies);
-        replies.clear();
-        match direction {
-            Direction::FromGuest => self.batch.retain(|frame| match engine.on_guest_frame(frame, now) {
-                Verdict::Forward => true,
-                Verdict::Drop(_) => false,
-                Verdict::Reply(_) => {
-                    replies.push(engine.reply());
-                    false
-                }
-            }),
-            Direction::FromHost => self.batch.retain(|frame| engine.on_host_frame(frame, now) == Verdict::Forward),
+    fn send_replies_to_host(&mut self) -> Result<(), RelayError> {
+        if !self.replies.is_empty() {
+            let taken = self.host.send(&self.replies).map_err(RelayError::Host)?;
+            self.losses.to_host += (self.replies.len() - taken) as u64;
         }
+        Ok(())
+    }
+
+    fn judge(&mut self, direction: Direction, now: Instant) {
+        let (engine, replies, watch) = (&mut self.engine, &mut self.replies, &mut self.watch);
+        replies.clear();
+        self.batch.retain(|frame| {
+            let verdict = match direction {
+                Direction::FromGuest => engine.on_guest_frame(frame, now),
+                Direction::FromHost => engine.on_host_frame(frame, now),
+            };
+            if watch.is_on() {
+                watch.judged(direction, frame, verdict, engine, now);
+            }
+            if let Verdict::Reply(_) = verdict {
+                let reply = engine.reply();
+                replies.push(reply);
+                if watch.is_on() {
+                    watch.replied(direction, reply, now);
+                }
+            }
+            verdict == Verdict::Forward
+        });
     }
 
     fn report_events(&mut self) {

@@ -34,3 +34,7 @@ mod names;
 mod names_answers;
 #[path = "engine_scenarios/reachability.rs"]
 mod reachability;
+#[path = "engine_scenarios/refusals.rs"]
+mod refusals;
+#[path = "engine_scenarios/refusals_to_host.rs"]
+mod refusals_to_host;

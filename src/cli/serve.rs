@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
+use super::reject::Refusing;
 use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_subnet};
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
@@ -14,6 +15,8 @@ pub const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
 
 /// The options of a softnet that serves one guest.
 #[derive(Clone, Debug, Args)]
+// A flattened group would otherwise leave this one empty, and an empty group is never there.
+#[command(mut_group("Serve", |group| group.arg("vm_fd")))]
 pub struct Serve {
     /// Inherited descriptor: a connected Unix datagram socket that carries the guest's Ethernet frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
@@ -51,6 +54,10 @@ pub struct Serve {
     /// Answer DNS questions for names that no entry allows, in the place of the server: refused
     #[arg(long)]
     pub dns_names_only: bool,
+
+    /// What becomes of what is refused.
+    #[command(flatten)]
+    pub refusing: Refusing,
 
     /// Attach to this bridge, which has its own DHCP server, instead of softnet's own (root only)
     #[arg(long, value_name = "NAME", hide = cfg!(not(target_os = "linux")), value_parser = parse_bridge, conflicts_with = "subnet")]

@@ -13,6 +13,7 @@
 
 mod addresses;
 mod ceiling;
+mod deciding;
 mod draft;
 mod entries;
 mod loopholes;

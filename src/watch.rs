@@ -1,0 +1,46 @@
+//! What looks at verdicts, besides the counters: the drop log, for whom the operator asked for it.
+//!
+//! # Theory of operation
+//! [`Watch`] is made in the setup phase, with all that it will need, and is the relay's. When somebody looks, the relay tells
+//! it each frame with its verdict, and each frame of the engine's own; when nobody does, a frame costs one branch more, which
+//! is always predicted. Frames are single ones, as the filter judged them: what came as a run of segments has been cut
+//! before. What wants to do something later than with a frame has it done in [`Watch::turn`], which the relay calls once a
+//! turn, and at [`Watch::next_deadline`] at the latest.
+//!
+//! May: the engine's verdicts and its words about frames. Must not: block, change a verdict, hold up a frame.
+
+use crate::engine::{Direction, Engine, Instant, Verdict};
+
+/// Everything that looks at verdicts.
+#[derive(Debug, Default)]
+pub struct Watch {
+    is_on: bool,
+}
+
+impl Watch {
+    /// Whether anybody looks at frames.
+    #[inline]
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// A frame was judged. `engine` is as it is after the verdict.
+    pub fn judged(&mut self, _direction: Direction, _frame: &[u8], _verdict: Verdict, _engine: &Engine, _now: Instant) {
+    }
+
+    /// The engine answers the frame that was judged last, which went this way: `frame` goes the other way.
+    pub fn replied(&mut self, _direction: Direction, _frame: &[u8], _now: Instant) {}
+
+    /// When [`Watch::turn`] should be called at the latest, if ever.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// What is due is done, in bounded time.
+    pub fn turn(&mut self, _now: Instant) {}
+
+    /// The relay ends: what is left is said.
+    pub fn end(&mut self, _now: Instant) {}
+}

@@ -264,6 +264,12 @@ impl Engine {
         &self.policy
     }
 
+    /// The administrator's entries, in normal form.
+    #[must_use]
+    pub fn administrator(&self) -> &PolicyEntries {
+        &self.administrator
+    }
+
     /// How many rules the policy comes to: [`PolicyEntries::rule_count`].
     #[must_use]
     pub fn rule_count(&self) -> usize {

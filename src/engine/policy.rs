@@ -103,7 +103,7 @@ impl Policy {
         Policy {
             outward: Rules::compile(&entries.rules(Way::Out, gateway)),
             inward: terms.keep_state_of(entries).then(|| Rules::compile(&entries.rules(Way::In, gateway))),
-            names: NameRules::compile(entries),
+            names: NameRules::compile(entries, terms.state),
         }
     }
 

@@ -27,7 +27,8 @@ pub(crate) fn check(
     let engine = &world.engine;
     let verdict = judgement.map_or_else(Verdict::Drop, |()| Verdict::Forward);
     let decider = engine.decider(direction, frame, verdict);
-    let is_stateful = engine.policy().is_stateful();
+    let is_stateful = engine.policy().is_stateful() || engine.administrator().is_stateful();
+    let closes = |entry: &Entry| engine.administrator().block.contains(entry);
     let fits = match (judgement, &decider) {
         (Ok(()), Some(Decider::Entry(List::Allow, entry))) => engine.policy().allow.contains(entry),
         (Ok(()), Some(Decider::Gateway | Decider::World | Decider::DnsServer)) => direction == FromGuest,
@@ -36,6 +37,8 @@ pub(crate) fn check(
         (Ok(()), Some(Decider::Dhcp)) => frame[23] == UDP,
         (Ok(()), None) => frame[12..14] == ARP.to_be_bytes(),
         (Err(DropReason::Blocked), Some(Decider::Entry(List::Block, entry))) => engine.policy().block.contains(entry),
+        (Err(DropReason::Blocked), Some(Decider::Administrator(entry))) => closes(entry),
+        (Err(DropReason::Neighbour), Some(Decider::Administrator(entry))) => direction == FromHost && closes(entry),
         (Err(DropReason::NotReachable), Some(Decider::NotReachable)) => direction == FromGuest,
         (Err(DropReason::Neighbour), Some(Decider::Isolation)) => direction == FromHost,
         (Err(DropReason::Neighbour), Some(Decider::Entry(List::Block, entry))) => {
@@ -46,7 +49,14 @@ pub(crate) fn check(
         (Err(_), decider) => decider.is_none(),
         (Ok(()), Some(_)) => false,
     };
-    prop_assert!(fits, "{:?}, decided by {:?}, under {:?}", judgement, decider, engine.policy());
+    prop_assert!(
+        fits,
+        "{:?}, decided by {:?}, under {:?}, {:?}",
+        judgement,
+        decider,
+        engine.policy(),
+        engine.administrator()
+    );
     Ok(())
 }
 

@@ -66,7 +66,7 @@ pub struct Relay {
     channel: Option<Channel>,
     io: DatagramIo,
     batch: Batch,
-    /// Frames of the engine's own for the guest, in answer to some of the batch.
+    /// Frames of the engine's own, in answer to some of the batch.
     replies: Batch,
     losses: Losses,
     watch: Watch,
@@ -239,7 +239,7 @@ impl Relay {
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
             let more = self.batch.room() == 0;
             self.judge(Direction::FromGuest, now);
-            self.send_replies()?;
+            self.send_replies_to_guest()?;
             if !self.batch.is_empty() {
                 let taken = self.host.send(&self.batch).map_err(RelayError::Host)?;
                 self.losses.to_host += (self.batch.len() - taken) as u64;
@@ -257,6 +257,7 @@ impl Relay {
             self.host.receive(&mut self.batch).map_err(RelayError::Host)?;
             let more = self.batch.room() == 0;
             self.judge(Direction::FromHost, now);
+            self.send_replies_to_host()?;
             if !self.batch.is_empty() {
                 match self.io.send(self.guest.as_fd(), &self.batch).map_err(RelayError::Guest)? {
                     Sent::Taken(taken) => self.losses.to_guest += (self.batch.len() - taken) as u64,
@@ -271,11 +272,19 @@ impl Relay {
     }
 
     /// A guest that is gone is found out by the next read.
-    fn send_replies(&mut self) -> Result<(), RelayError> {
+    fn send_replies_to_guest(&mut self) -> Result<(), RelayError> {
         if !self.replies.is_empty()
             && let Sent::Taken(taken) = self.io.send(self.guest.as_fd(), &self.replies).map_err(RelayError::Guest)?
         {
             self.losses.to_guest += (self.replies.len() - taken) as u64;
+        }
+        Ok(())
+    }
+
+    fn send_replies_to_host(&mut self) -> Result<(), RelayError> {
+        if !self.replies.is_empty() {
+            let taken = self.host.send(&self.replies).map_err(RelayError::Host)?;
+            self.losses.to_host += (self.replies.len() - taken) as u64;
         }
         Ok(())
     }
@@ -295,7 +304,7 @@ impl Relay {
                 let reply = engine.reply();
                 replies.push(reply);
                 if watch.is_on() {
-                    watch.replied(reply, now);
+                    watch.replied(direction, reply, now);
                 }
             }
             verdict == Verdict::Forward

@@ -192,6 +192,7 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         network: *host.network(),
         policy: effective.policy,
         administrator: effective.administrator,
+        refusals: serve.refusing.refusals(),
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
     })

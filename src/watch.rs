@@ -29,8 +29,8 @@ impl Watch {
     pub fn judged(&mut self, _direction: Direction, _frame: &[u8], _verdict: Verdict, _engine: &Engine, _now: Instant) {
     }
 
-    /// The engine answers the guest itself: `frame` goes to the guest, in answer to the frame that was judged last.
-    pub fn replied(&mut self, _frame: &[u8], _now: Instant) {}
+    /// The engine answers the frame that was judged last, which went this way: `frame` goes the other way.
+    pub fn replied(&mut self, _direction: Direction, _frame: &[u8], _now: Instant) {}
 
     /// When [`Watch::turn`] should be called at the latest, if ever.
     #[must_use]

@@ -144,7 +144,7 @@ fn a_host_that_is_in_order_has_nothing_to_mend() {
         ] {
             assert_eq!(word.of(id).len(), 1, "{id}: {:#?}", word.findings);
         }
-        assert!(word.of("state.guests")[0].1.starts_with("1 guests run"), "{:?}", word.of("state.guests"));
+        assert!(word.of("state.guests")[0].1.starts_with("1 guest running"), "{:?}", word.of("state.guests"));
         softnet.stop();
     });
 }
@@ -235,7 +235,7 @@ fn dhcp_that_stopped_is_told() {
     in_own_network(|| {
         let (bed, softnet, guest) = served();
         kill_dnsmasq();
-        doctor(&bed).assert_fails(&[("dhcp.server", "no dnsmasq serves softnet0: its 1 guests")]);
+        doctor(&bed).assert_fails(&[("dhcp.server", "no dnsmasq serves softnet0: guests get and renew no lease")]);
         // The mend: a guest's start brings it up for all.
         let (other, _guest) = bed.guest(Mac::guest(2), "");
         assert_eq!(doctor(&bed).bad(), Vec::<&str>::new());
@@ -384,7 +384,7 @@ fn a_vpn_that_takes_the_guests_subnet_is_told() {
         tools::add_interface("vpn");
         tools::run("ip addr add 10.44.0.2/32 dev vpn");
         tools::run("ip route add 192.168.64.0/18 dev vpn");
-        doctor(&bed).assert_fails(&[("network.subnet", "192.168.64.0/18, a route of this host")]);
+        doctor(&bed).assert_fails(&[("network.subnet", "192.168.64.0/18, a route of this host by way of vpn")]);
         softnet.stop();
         // The mend.
         tools::finish(softnet::command(Path::new(SOFTNET), Caller::Root).args(["network", "down"]));

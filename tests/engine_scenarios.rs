@@ -36,3 +36,7 @@ mod names_answers;
 mod rate_limit;
 #[path = "engine_scenarios/reachability.rs"]
 mod reachability;
+#[path = "engine_scenarios/refusals.rs"]
+mod refusals;
+#[path = "engine_scenarios/refusals_to_host.rs"]
+mod refusals_to_host;

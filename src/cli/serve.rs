@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
 use super::guest::GuestArgs;
+use super::reject::Refusing;
 use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_socket, parse_subnet};
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
@@ -22,6 +23,8 @@ const HOST: &str = "The host";
 
 /// The options of a softnet that serves one guest.
 #[derive(Clone, Debug, Args)]
+// A flattened group would otherwise leave this one empty, and an empty group is never there.
+#[command(mut_group("Serve", |group| group.arg("vm_fd")))]
 pub struct Serve {
     /// Inherited descriptor of the guest's frames
     ///
@@ -80,6 +83,10 @@ pub struct Serve {
     /// The group to become after the setup [default: that of the user]
     #[arg(long, help_heading = HOST, hide_short_help = true)]
     pub group: Option<String>,
+
+    /// What becomes of what is refused.
+    #[command(flatten)]
+    pub refusing: Refusing,
 
     /// Attach to this bridge instead of softnet's own (root only)
     ///

@@ -31,6 +31,13 @@ fn offload_is_there_unless_it_is_refused() {
 }
 
 #[test]
+fn refusals_are_silent_unless_they_are_to_be_answered() {
+    use crate::engine::Refusals;
+    assert_eq!(parse(&[]).unwrap().refusing.refusals(), Refusals::Silent);
+    assert_eq!(parse(&["--reject"]).unwrap().refusing.refusals(), Refusals::Answered);
+}
+
+#[test]
 fn lists_may_be_empty_and_may_be_repeated() {
     for empty in [&["--allow="][..], &["--allow", ""]] {
         assert_eq!(parse(empty).unwrap().allow, [EntryList::default()]);

@@ -90,12 +90,24 @@
 //!
 //! **DNS answers.** A whole UDP datagram that has passed so far, from port 53 of a DNS server of the lease by way of the gateway's MAC,
 //! to the live lease, teaches the addresses of names. If there is no room for them, it is dropped.
+//!
+//! # Refusals
+//!
+//! Where the operator wants what the policy refuses to be answered, that is a datagram of the guest's that the paragraphs
+//! *Destination* and *DNS questions* drop, and one for the guest that the paragraph on the origin drops and that is no
+//! neighbour's. It is whole, without options and of a right checksum; from a host's address to a host's, which are not those of
+//! networks, loopback, groups, and broadcast. TCP is answered by a reset in the name of whom it was for, but for
+//! resets, and towards the host but for what begins no connection. Anything else is answered by ICMP, from the gateway, or from
+//! the guest's lease towards the host; but for DHCP's ports, and ICMP that is an error or unknown. Towards the host, the
+//! datagram came to the guest's MAC and lease, from a MAC to which the guest may send. What is answered each way has a bound of
+//! its own: [`super::reply`].
 #![forbid(unsafe_code)]
 
 mod dhcp;
 mod from_guest;
 mod from_host;
 mod names;
+mod refuse;
 mod stateful;
 
 use std::net::Ipv4Addr;
@@ -110,7 +122,7 @@ use super::names::Names;
 use super::policy::{Ceiling, Policy, PolicyEntries, Terms};
 use super::reply::Replies;
 use super::verdict::DropReason;
-use super::{Config, DnsQuestions, Event, Instant, Isolation, Lease, NetType, Network};
+use super::{Config, DnsQuestions, Event, Grounds, Instant, Isolation, Lease, NetType, Network, Refusals};
 
 const DHCP_SERVER_PORT: u16 = 67;
 const DHCP_CLIENT_PORT: u16 = 68;
@@ -130,6 +142,7 @@ pub(super) struct Filter {
     flows: Flows,
     names: Names,
     questions: DnsQuestions,
+    refusals: Refusals,
     replies: Replies,
     leases: Leases,
     budget: Budget,
@@ -152,6 +165,7 @@ impl Filter {
             flows: Flows::new(config.flow_keys),
             names: Names::new(network.subnet, config.flow_keys),
             questions: config.dns_questions,
+            refusals: config.refusals,
             replies: Replies::new(),
             leases: Leases::new(network),
             budget: Budget::new(),
@@ -167,10 +181,16 @@ impl Filter {
         self.terms
     }
 
-    /// The reply to the latest frame of the guest's; empty if there is none.
+    /// The reply to the latest frame; empty if there is none.
     #[inline]
     pub(super) fn reply(&self) -> &[u8] {
         self.replies.frame()
+    }
+
+    /// From now on there is none.
+    #[inline]
+    pub(super) fn forget_reply(&mut self) {
+        self.replies.clear();
     }
 
     #[inline]
@@ -180,6 +200,19 @@ impl Filter {
 
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.leases.lease()
+    }
+
+    /// What decides over a datagram by `policy` and `administrator`, which are the present ones.
+    pub(super) fn grounds<'a>(&'a self, policy: &'a PolicyEntries, administrator: &'a PolicyEntries) -> Grounds<'a> {
+        Grounds {
+            policy,
+            administrator,
+            net_type: self.net_type,
+            isolation: self.isolation,
+            gateway: self.network.gateway,
+            subnet: self.network.subnet,
+            dns_servers: self.leases.dns_servers(),
+        }
     }
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {

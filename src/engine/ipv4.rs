@@ -29,7 +29,7 @@ pub(super) enum Part {
 /// come back in pieces of other sizes, and each such load waits for the stores before it: a third of a frame's time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ipv4<'a> {
-    header: &'a [u8; 20],
+    pub(super) header: &'a [u8; 20],
     /// What is behind the header, without the frame's padding.
     pub(super) payload: &'a [u8],
 }

@@ -12,7 +12,9 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+pub mod decider;
 mod dhcp;
+pub mod digest;
 mod entry;
 pub mod filter;
 pub mod flows;
@@ -33,6 +35,8 @@ use ipnet::Ipv4Net;
 pub use smoltcp::time::{Duration, Instant};
 pub use smoltcp::wire::EthernetAddress;
 
+pub use decider::{Decider, Decision, Grounds};
+pub use digest::{Contents, Datagram, Digest, Load};
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
 pub use policy::{
@@ -77,6 +81,16 @@ pub enum DnsQuestions {
     OfAllowedNames,
 }
 
+/// What becomes of what the policy refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refusals {
+    /// It is dropped in silence.
+    #[default]
+    Silent,
+    /// It is dropped, and whoever sent it is told at once: [`Engine::reply`].
+    Answered,
+}
+
 /// The facts of the host's link that the filter needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -108,6 +122,8 @@ pub struct Config {
     pub administrator: PolicyEntries,
     /// What it may ask by DNS.
     pub dns_questions: DnsQuestions,
+    /// Whether what the policy refuses is answered.
+    pub refusals: Refusals,
     /// Random bits that nobody else knows: they decide where a flow stands in the table of flows, so that no guest can choose
     /// flows that stand in each other's way; and so for the pins of names.
     pub flow_keys: [u64; 2],
@@ -125,6 +141,7 @@ impl Config {
             policy: PolicyEntries::default(),
             administrator: PolicyEntries::default(),
             dns_questions: DnsQuestions::Any,
+            refusals: Refusals::Silent,
             flow_keys,
         }
     }
@@ -138,6 +155,7 @@ pub struct Engine {
     policy: PolicyEntries,
     /// What `policy` comes to.
     rules: usize,
+    administrator: PolicyEntries,
     counters: Counters,
     /// How fast frames may come, by direction.
     pace: [Option<Pace>; 2],
@@ -154,6 +172,7 @@ impl Engine {
             gateway: config.network.gateway,
             rules: config.policy.rule_count(config.network.gateway),
             policy: config.policy.normalised(),
+            administrator: config.administrator.normalised(),
             counters: Counters::default(),
             pace: [None, None],
             max_frame: config.network.max_frame,
@@ -186,16 +205,16 @@ impl Engine {
         if let Some(pace) = &mut self.pace[Direction::FromGuest as usize] {
             pace.spend(frame.len(), self.now);
         }
-        let verdict = match verdict(self.filter.judge_guest_frame(frame, self.now)) {
-            Verdict::Drop(reason) if !self.reply().is_empty() => Verdict::Reply(reason),
-            verdict => verdict,
+        let verdict = match self.filter.judge_guest_frame(frame, self.now) {
+            Ok(()) => Verdict::Forward,
+            Err(reason) => self.drop(Direction::FromGuest, frame, reason),
         };
         self.counters.count(Direction::FromGuest, frame.len(), verdict);
         verdict
     }
 
-    /// The frame that answers the latest frame of the guest's, in the place of whom it was for, if the verdict was
-    /// [`Verdict::Reply`]: send it to the guest before the next one is judged.
+    /// The frame that answers the latest frame, in the place of whom that was for, if the verdict was [`Verdict::Reply`]: send it
+    /// back to the side from which that came, before the next one is judged.
     #[must_use]
     pub fn reply(&self) -> &[u8] {
         self.filter.reply()
@@ -204,7 +223,13 @@ impl Engine {
     /// Judges a frame that the host sends to the guest.
     pub fn on_host_frame(&mut self, frame: &[u8], now: Instant) -> Verdict {
         self.advance(now);
-        let mut verdict = verdict(self.filter.judge_host_frame(frame, self.now));
+        let mut verdict = match self.filter.judge_host_frame(frame, self.now) {
+            Ok(()) => Verdict::Forward,
+            Err(reason) => {
+                self.filter.forget_reply();
+                self.drop(Direction::FromHost, frame, reason)
+            }
+        };
         if let (Verdict::Forward, Some(pace)) = (verdict, &mut self.pace[Direction::FromHost as usize]) {
             if rate::is_of_the_link(frame) {
                 pace.spend(frame.len(), self.now);
@@ -214,6 +239,13 @@ impl Engine {
         }
         self.counters.count(Direction::FromHost, frame.len(), verdict);
         verdict
+    }
+
+    /// What becomes of a frame that is to be dropped: it may be answered, if it is not so already.
+    #[inline]
+    fn drop(&mut self, direction: Direction, frame: &[u8], reason: DropReason) -> Verdict {
+        self.filter.refuse(direction, frame, reason, self.now);
+        if self.reply().is_empty() { Verdict::Drop(reason) } else { Verdict::Reply(reason) }
     }
 
     /// When [`Engine::advance`] should be called next, if ever: when the lease lapses.
@@ -275,6 +307,12 @@ impl Engine {
         &self.policy
     }
 
+    /// The administrator's entries, in normal form.
+    #[must_use]
+    pub fn administrator(&self) -> &PolicyEntries {
+        &self.administrator
+    }
+
     /// How many rules the policy comes to: [`PolicyEntries::rule_count`].
     #[must_use]
     pub fn rule_count(&self) -> usize {
@@ -297,13 +335,6 @@ impl Engine {
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
         self.filter.lease()
-    }
-}
-
-fn verdict(judgement: Result<(), DropReason>) -> Verdict {
-    match judgement {
-        Ok(()) => Verdict::Forward,
-        Err(reason) => Verdict::Drop(reason),
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod addresses;
 mod ceiling;
+mod deciding;
 mod draft;
 mod entries;
 mod loopholes;
@@ -102,7 +103,7 @@ impl Policy {
         Policy {
             outward: Rules::compile(&entries.rules(Way::Out, gateway)),
             inward: terms.keep_state_of(entries).then(|| Rules::compile(&entries.rules(Way::In, gateway))),
-            names: NameRules::compile(entries),
+            names: NameRules::compile(entries, terms.state),
         }
     }
 

@@ -1,14 +1,19 @@
 //! A frame of softnet's own, in answer to one that goes no further.
 //!
 //! There is room for one, made with the engine: the caller sends it before it brings the next frame. What may be answered
-//! is bounded: a bucket of 64 replies that fills by one a millisecond. What finds it empty is dropped in silence.
+//! is bounded, each way by itself: a bucket of 64 replies that fills by one a millisecond. What finds it empty is dropped in
+//! silence.
 #![forbid(unsafe_code)]
+
+mod write;
 
 use std::net::Ipv4Addr;
 
 use smoltcp::wire::EthernetAddress;
 
 use super::Instant;
+use super::verdict::Direction;
+pub(super) use write::{Reset, prohibited, reset, udp};
 
 /// The longest reply: headers, and a DNS message of one question.
 pub const MAX_REPLY: usize = HEADERS + 12 + 255 + 4;
@@ -19,35 +24,43 @@ const BURST: i64 = 64;
 /// The time in which the bucket gains one, in microseconds.
 const REFILL_MICROS: i64 = 1000;
 
-const UDP: u8 = 17;
-
 /// Room for a reply, and how many may be made.
 #[derive(Debug)]
 pub(super) struct Replies {
     frame: [u8; MAX_REPLY],
     /// Of the frame; 0 if there is none.
     length: usize,
-    /// What is in the bucket, counted in the time that it took to fill.
+    /// By the direction of what is answered.
+    buckets: [Bucket; 2],
+}
+
+/// How many replies may be made.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// What is in it, counted in the time that it took to fill.
     micros: i64,
     refilled: Instant,
 }
 
-/// The ends of a reply: its sender, which is whom the guest spoke to, and its receiver.
+/// The ends of a reply: its sender, which is whom the other frame was for, and its receiver.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends<T> {
     pub(super) from: T,
     pub(super) to: T,
 }
 
+/// Between whom a reply goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) macs: Ends<EthernetAddress>,
+    pub(super) addresses: Ends<Ipv4Addr>,
+}
+
 impl Replies {
-    /// No reply, and a full bucket.
+    /// No reply, and full buckets.
     pub(super) fn new() -> Self {
-        Replies {
-            frame: [0; MAX_REPLY],
-            length: 0,
-            micros: BURST * REFILL_MICROS,
-            refilled: Instant::from_micros_const(i64::MIN),
-        }
+        let bucket = Bucket { micros: BURST * REFILL_MICROS, refilled: Instant::from_micros_const(i64::MIN) };
+        Replies { frame: [0; MAX_REPLY], length: 0, buckets: [bucket; 2] }
     }
 
     /// Forgets the reply.
@@ -62,20 +75,25 @@ impl Replies {
         self.frame.get(..self.length).unwrap_or_default()
     }
 
-    /// Makes a UDP datagram in a frame, if one may be made.
-    pub(super) fn udp(
+    /// Makes a reply to a frame of this direction, if one may be made: `write` says how long it is.
+    pub(super) fn make(
         &mut self,
-        macs: Ends<EthernetAddress>,
-        addresses: Ends<Ipv4Addr>,
-        ports: Ends<u16>,
-        payload: [&[u8]; 2],
+        direction: Direction,
         now: Instant,
+        write: impl FnOnce(&mut [u8; MAX_REPLY]) -> Option<usize>,
     ) {
-        if self.spend(now) {
-            self.length = write_udp(&mut self.frame, macs, addresses, ports, payload).unwrap_or(0);
+        let [of_guest, of_host] = &mut self.buckets;
+        let bucket = match direction {
+            Direction::FromGuest => of_guest,
+            Direction::FromHost => of_host,
+        };
+        if bucket.spend(now) {
+            self.length = write(&mut self.frame).unwrap_or(0);
         }
     }
+}
 
+impl Bucket {
     fn spend(&mut self, now: Instant) -> bool {
         let elapsed = now.total_micros().saturating_sub(self.refilled.total_micros()).max(0);
         self.micros = self.micros.saturating_add(elapsed).min(BURST * REFILL_MICROS);
@@ -88,101 +106,41 @@ impl Replies {
     }
 }
 
-/// Writes the frame, and returns its length; none if it has no room.
-fn write_udp(
-    frame: &mut [u8; MAX_REPLY],
-    macs: Ends<EthernetAddress>,
-    addresses: Ends<Ipv4Addr>,
-    ports: Ends<u16>,
-    [head, body]: [&[u8]; 2],
-) -> Option<usize> {
-    let length = HEADERS + head.len() + body.len();
-    let (ethernet, rest) = frame.get_mut(..length)?.split_first_chunk_mut::<14>()?;
-    let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (macs.to.0, macs.from.0);
-    *ethernet = [a, b, c, d, e, f, g, h, i, j, k, l, 0x08, 0x00];
-    let (ipv4, rest) = rest.split_first_chunk_mut::<20>()?;
-    let udp_length = u16::try_from(rest.len()).ok()?;
-    let [high, low] = udp_length.checked_add(20)?.to_be_bytes();
-    let ([a, b, c, d], [e, f, g, h]) = (addresses.from.octets(), addresses.to.octets());
-    // Never fragmented, so without an identifier (RFC 6864, section 4.1).
-    let header = |[sum_high, sum_low]: [u8; 2]| {
-        [0x45, 0, high, low, 0, 0, 0x40, 0, 64, UDP, sum_high, sum_low, a, b, c, d, e, f, g, h]
-    };
-    *ipv4 = header(checksum(sum(&header([0; 2]))));
-    let (udp, payload) = rest.split_first_chunk_mut::<8>()?;
-    let (first, second) = payload.split_at_mut_checked(head.len())?;
-    first.iter_mut().zip(head).for_each(|(to, &from)| *to = from);
-    second.iter_mut().zip(body).for_each(|(to, &from)| *to = from);
-    let ([i, j], [k, l], [m, n]) = (ports.from.to_be_bytes(), ports.to.to_be_bytes(), udp_length.to_be_bytes());
-    let header = |[sum_high, sum_low]: [u8; 2]| [i, j, k, l, m, n, sum_high, sum_low];
-    let pseudo = [a, b, c, d, e, f, g, h, 0, UDP, m, n];
-    let total = sum(&pseudo) + sum(&header([0; 2])) + sum(payload);
-    // 0 is none, and its other form is sent for it (RFC 768).
-    *udp = header(match checksum(total) {
-        [0, 0] => [0xff, 0xff],
-        sum => sum,
-    });
-    Some(length)
-}
-
-/// The sum of the words (RFC 1071): of a reply there are too few to overflow it.
-fn sum(bytes: &[u8]) -> u32 {
-    let (words, odd) = bytes.as_chunks::<2>();
-    let sum: u32 = words.iter().map(|&word| u32::from(u16::from_be_bytes(word))).sum();
-    sum + odd.first().map_or(0, |&byte| u32::from(byte) << 8)
-}
-
-fn checksum(sum: u32) -> [u8; 2] {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let [_, _, high, low] = (!sum).to_be_bytes();
-    [high, low]
-}
-
 #[cfg(test)]
 mod tests {
-    use smoltcp::wire::{EthernetFrame, Ipv4Packet, UdpPacket};
-
     use super::*;
 
-    const MACS: Ends<EthernetAddress> = Ends { from: EthernetAddress([2; 6]), to: EthernetAddress([4; 6]) };
-    const ADDRESSES: Ends<Ipv4Addr> = Ends { from: Ipv4Addr::new(10, 0, 0, 1), to: Ipv4Addr::new(10, 0, 0, 255) };
-    const PORTS: Ends<u16> = Ends { from: 53, to: 40_000 };
-
-    #[test]
-    fn a_reply_is_what_smoltcp_takes_for_sound() {
-        for body in [&b""[..], b"odd", b"even", &[0xff; 259]] {
-            let mut replies = Replies::new();
-            replies.udp(MACS, ADDRESSES, PORTS, [&[7; 12], body], Instant::from_secs(1));
-            let frame = EthernetFrame::new_checked(replies.frame()).unwrap();
-            assert_eq!((frame.src_addr(), frame.dst_addr()), (MACS.from, MACS.to));
-            let datagram = Ipv4Packet::new_checked(frame.payload()).unwrap();
-            assert!(datagram.verify_checksum() && datagram.dont_frag() && datagram.hop_limit() == 64);
-            assert_eq!((datagram.src_addr(), datagram.dst_addr()), (ADDRESSES.from, ADDRESSES.to));
-            let udp = UdpPacket::new_checked(datagram.payload()).unwrap();
-            assert!(udp.verify_checksum(&ADDRESSES.from.into(), &ADDRESSES.to.into()) && udp.checksum() != 0);
-            assert_eq!((udp.src_port(), udp.dst_port()), (PORTS.from, PORTS.to));
-            assert_eq!(udp.payload(), [&[7; 12], body].concat());
-        }
-    }
-
-    #[test]
-    fn what_is_too_long_is_no_reply() {
-        let mut replies = Replies::new();
-        replies.udp(MACS, ADDRESSES, PORTS, [&[7; 12], &[0; 260]], Instant::from_secs(1));
-        assert!(replies.frame().is_empty());
+    fn reply_at(replies: &mut Replies, direction: Direction, micros: i64) -> bool {
+        replies.clear();
+        replies.make(direction, Instant::from_micros_const(micros), |_| Some(60));
+        replies.frame().len() == 60
     }
 
     #[test]
     fn replies_are_bounded_and_one_a_millisecond() {
+        for direction in [Direction::FromGuest, Direction::FromHost] {
+            let mut replies = Replies::new();
+            let mut reply_at = |micros| reply_at(&mut replies, direction, micros);
+            assert_eq!((0..1000).filter(|_| reply_at(0)).count(), 64);
+            assert!(!reply_at(999) && reply_at(1000) && !reply_at(1000));
+            assert_eq!((0..1000).filter(|_| reply_at(10_000_000)).count(), 64);
+        }
+    }
+
+    #[test]
+    fn what_one_side_uses_up_the_other_has() {
         let mut replies = Replies::new();
-        let mut reply_at = |micros| {
-            replies.clear();
-            replies.udp(MACS, ADDRESSES, PORTS, [&[], &[]], Instant::from_micros_const(micros));
-            !replies.frame().is_empty()
-        };
-        assert_eq!((0..1000).filter(|_| reply_at(0)).count(), 64);
-        assert!(!reply_at(999) && reply_at(1000) && !reply_at(1000));
-        assert_eq!((0..1000).filter(|_| reply_at(10_000_000)).count(), 64);
+        assert_eq!((0..1000).filter(|_| reply_at(&mut replies, Direction::FromHost, 0)).count(), 64);
+        assert_eq!((0..1000).filter(|_| reply_at(&mut replies, Direction::FromGuest, 0)).count(), 64);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_no_reply() {
+        let mut replies = Replies::new();
+        assert!(reply_at(&mut replies, Direction::FromGuest, 0));
+        replies.make(Direction::FromGuest, Instant::from_micros_const(0), |_| None);
+        assert!(replies.frame().is_empty());
+        replies.make(Direction::FromGuest, Instant::from_micros_const(0), |_| Some(MAX_REPLY + 1));
+        assert!(replies.frame().is_empty());
     }
 }

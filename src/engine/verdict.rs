@@ -30,7 +30,7 @@ pub enum Verdict {
     Forward,
     /// It is dropped.
     Drop(DropReason),
-    /// It is dropped, and [`Engine::reply`](super::Engine::reply) is to be sent to the guest.
+    /// It is dropped, and [`Engine::reply`](super::Engine::reply) is to be sent back to where it came from.
     Reply(DropReason),
 }
 

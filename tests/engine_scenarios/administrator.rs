@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::engine_world::frames::*;
 use crate::engine_world::*;
-use softnet::engine::{Config, DropReason, Isolation};
+use softnet::engine::{Config, Direction, DropReason, Isolation, Verdict};
 
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const PRIVATE: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
@@ -125,4 +125,27 @@ fn a_neighbour_that_the_administrator_closes_is_not_heard() {
     }
     let mut world = World::leased("192.168.64.9", "");
     assert_eq!(world.host(&arp), Ok(()), "the control");
+}
+
+#[test]
+fn the_administrators_entry_is_named_as_what_decided() {
+    let mut world = under(("", "10.0.0.0/8,in 0.0.0.0/0:22"), ("10.0.0.0/8", ""));
+    let mut decider = |direction, datagram: &Ip| {
+        let (frame, judgement) = match direction {
+            Direction::FromGuest => (datagram.frame(GATEWAY_MAC, GUEST_MAC), world.guest_ip(datagram)),
+            Direction::FromHost => (datagram.frame(GUEST_MAC, GATEWAY_MAC), world.host_ip(datagram)),
+        };
+        let verdict = judgement.map_or_else(Verdict::Drop, |()| Verdict::Forward);
+        world.engine.decider(direction, &frame, verdict).map(|decider| decider.to_string())
+    };
+    let named = |text: &str| Some(text.to_owned());
+    let (out, inward) = (Direction::FromGuest, Direction::FromHost);
+    assert_eq!(decider(out, &Ip::ping(LEASED, PRIVATE)), named("the administrator's block '10.0.0.0/8'"));
+    assert_eq!(
+        decider(inward, &Ip::tcp(WORLD, LEASED, (5000, 22))),
+        named("the administrator's block 'in 0.0.0.0/0:22'")
+    );
+    assert_eq!(decider(inward, &Ip::tcp(PRIVATE, LEASED, (5000, 23))), named("the administrator's block '10.0.0.0/8'"));
+    assert_eq!(decider(inward, &Ip::tcp(WORLD, LEASED, (5000, 23))), named("default: others may begin"));
+    assert_eq!(decider(out, &Ip::segment(LEASED, WORLD, (23, 5000), "SA")), named("default: globally routable"));
 }

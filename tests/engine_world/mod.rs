@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use frames::*;
 use softnet::engine::{
     Config, Direction, DnsQuestions, DropReason, Engine, Entry, EthernetAddress, Event, Instant, Isolation, NetType,
-    Network, PolicyEntries, Verdict,
+    Network, PolicyEntries, Refusals, Verdict,
 };
 
 /// The largest frame of the link of these tests.
@@ -34,6 +34,7 @@ pub fn config() -> Config {
         policy: PolicyEntries::default(),
         administrator: PolicyEntries::default(),
         dns_questions: DnsQuestions::Any,
+        refusals: Refusals::Silent,
         flow_keys: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
     }
 }

@@ -27,7 +27,7 @@ fn occupied_names_and_subnets_are_refused_with_a_mend() {
         let with = |subnet: &str| LinkRequest { subnet: Some(subnet.parse().expect("a subnet")), ..request(GUEST) };
         for (subnet, occupant) in [
             ("192.168.70.0/24", "an address of eth0 already uses 192.168.64.9/20"),
-            ("192.168.81.0/24", "a route of this host already uses 192.168.80.0/21"),
+            ("192.168.81.0/24", "a route of this host by way of eth0 already uses 192.168.80.0/21"),
         ] {
             let error = refused(&with(subnet));
             assert!(error.starts_with(&format!("--subnet {subnet}: {occupant}")), "{error}");

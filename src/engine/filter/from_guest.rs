@@ -121,7 +121,7 @@ impl Filter {
     }
 
     #[inline]
-    fn check_unicast_mac(&self, mac: EthernetAddress) -> Result<(), DropReason> {
+    pub(super) fn check_unicast_mac(&self, mac: EthernetAddress) -> Result<(), DropReason> {
         let is_right = match self.isolation {
             Isolation::Isolated => self.is_gateway_mac(mac),
             Isolation::Open => mac.is_unicast(),

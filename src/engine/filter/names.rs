@@ -7,10 +7,10 @@ use smoltcp::wire::IpProtocol;
 
 use super::super::flows::Header;
 use super::super::ipv4::{Ipv4, Part, Ports, Udp};
-use super::super::names::{Asked, Question};
+use super::super::names::{Asked, Pattern, Question};
 use super::super::policy::{Carried, Pinned, Ruling, Way};
-use super::super::reply::Ends;
-use super::super::verdict::DropReason;
+use super::super::reply::{self, Ends, Route};
+use super::super::verdict::{Direction, DropReason};
 use super::super::{DnsQuestions, Duration, Instant};
 use super::{DNS_PORT, Ethernet, Filter};
 
@@ -54,6 +54,11 @@ impl Filter {
         let rules = self.policy.names();
         let pinned = self.names.pinned(address, now, |name| rules.said(name, way, carried));
         (pinned != Pinned::NOTHING).then_some(pinned)
+    }
+
+    /// Whether an address is one of the names that an entry is about, as learned.
+    pub(in super::super) fn is_pinned(&self, address: Ipv4Addr, pattern: &Pattern, now: Instant) -> bool {
+        self.policy.names().number_of(pattern).is_some_and(|name| self.names.is_pinned(address, name, now))
     }
 
     /// Whether names are anything to this guest.
@@ -113,10 +118,12 @@ impl Filter {
             return Ok(());
         }
         if let Some((head, body)) = question.refused(message) {
-            let macs = Ends { from: frame.destination(), to: frame.source() };
-            let addresses = Ends { from: datagram.destination(), to: datagram.source() };
+            let route = Route {
+                macs: Ends { from: frame.destination(), to: frame.source() },
+                addresses: Ends { from: datagram.destination(), to: datagram.source() },
+            };
             let ports = Ends { from: ports.destination, to: ports.source };
-            self.replies.udp(macs, addresses, ports, [&head, body], now);
+            self.replies.make(Direction::FromGuest, now, |frame| reply::udp(frame, route, ports, [&head, body]));
         }
         Err(DropReason::DnsName)
     }

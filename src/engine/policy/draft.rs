@@ -128,7 +128,7 @@ impl Sorted {
     pub fn compile(mut self, terms: Terms) -> Result<Compiled, Box<Sorted>> {
         self.next = match self.next {
             Step::Names => {
-                self.names = NameRules::compile(&self.entries);
+                self.names = NameRules::compile(&self.entries, terms.state);
                 self.rule_count += self.names.rule_count();
                 Step::Merge(Way::Out)
             }

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 
 use super::super::entry::{Entry, EntryError, MAX_ENTRIES, Target, Way};
 use super::rules::{Rule, Whose};
-use super::{NameRules, Ruling};
+use super::{NameRules, Ruling, State};
 
 /// The operator's entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl PolicyEntries {
     #[must_use]
     pub fn rule_count(&self, gateway: Ipv4Addr) -> usize {
         let inward = if self.is_stateful() { self.rules(Way::In, gateway).len() } else { 0 };
-        self.rules(Way::Out, gateway).len() + inward + NameRules::compile(self).rule_count()
+        self.rules(Way::Out, gateway).len() + inward + NameRules::compile(self, State::AsEntriesAsk).rule_count()
     }
 
     /// Whether any entry is about a name.

@@ -4,7 +4,7 @@
 use super::super::entry::{Entry, Way};
 use super::super::names::{Pattern, Reach};
 use super::ports::PortRules;
-use super::{Carried, PolicyEntries, Ruling, Target};
+use super::{Carried, PolicyEntries, Ruling, State, Target};
 
 /// The most patterns that match one name: its own, and one below each of the names above it, of which 127 labels have 126.
 pub(in super::super) const MATCHES: usize = 127;
@@ -79,17 +79,20 @@ struct Said {
 }
 
 impl NameRules {
-    pub(super) fn compile(entries: &PolicyEntries) -> Self {
+    /// Compiles the entries about names; `state` is what the administrator's ask for.
+    pub(super) fn compile(entries: &PolicyEntries, state: State) -> Self {
         let mut named = named(entries);
         named.sort_by(|a, b| key_of(a.0).cmp(&key_of(b.0)).then_with(|| ports_of(a.1).cmp(&ports_of(b.1))));
         let is_stateful = entries.is_stateful();
         let mut rule_count = 0;
         let by_pattern = named.chunk_by(|a, b| a.0 == b.0).filter_map(|same| {
             let mut said = |way| {
-                let is_kept = way == Way::Out || is_stateful;
+                let is_counted = way == Way::Out || is_stateful;
+                let is_kept = is_counted || state == State::Kept;
                 let of_way = same.iter().filter(move |(_, entry, _)| is_kept && [Way::Bare, way].contains(&entry.way));
                 let of_way = of_way.map(|&(_, entry, ruling)| (entry, ruling));
-                rule_count += distinct_ports(of_way.clone());
+                // What only the administrator's entries make rules of is no rule of the operator's.
+                rule_count += if is_counted { distinct_ports(of_way.clone()) } else { 0 };
                 Said::compile(of_way)
             };
             let (outward, inward) = (said(Way::Out), said(Way::In));
@@ -140,7 +143,7 @@ impl NameRules {
     }
 
     /// The number of a pattern, if an entry is about it.
-    pub(super) fn number_of(&self, pattern: &Pattern) -> Option<NameIndex> {
+    pub(in super::super) fn number_of(&self, pattern: &Pattern) -> Option<NameIndex> {
         self.find(pattern.reach(), pattern.name().as_bytes())
     }
 
@@ -194,7 +197,7 @@ mod tests {
 
     fn rules(allow: &str, block: &str) -> NameRules {
         let list = |text| Entry::parse_list(text).unwrap();
-        NameRules::compile(&PolicyEntries { allow: list(allow), block: list(block) })
+        NameRules::compile(&PolicyEntries { allow: list(allow), block: list(block) }, State::AsEntriesAsk)
     }
 
     #[test]

@@ -216,7 +216,9 @@ pub(super) fn used(netlink: &mut Netlink, bridge: Option<&Link>) -> Result<Vec<U
     }
     for route in netlink.routes().map_err(read)? {
         if own.is_none() || route.link != own {
-            used.push(Used { prefix: route.prefix, by: "a route of this host".to_owned() });
+            let way = route.link.map(|index| netlink.link_by_index(index)).transpose().map_err(read)?.flatten();
+            let way = way.map_or(String::new(), |link| format!(" by way of {}", link.name));
+            used.push(Used { prefix: route.prefix, by: format!("a route of this host{way}") });
         }
     }
     Ok(used)

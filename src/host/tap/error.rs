@@ -222,7 +222,7 @@ pub enum Error {
 
     /// The user has as many guests as the administrator lets a user have.
     #[error(
-        "uid {uid} has {most} guests running, as many as {} lets a user have: end one, or ask the administrator for more",
+        "uid {uid} has as many guests running as {} lets a user have, {most}: end one, or ask the administrator for more",
         crate::administrator::FILE
     )]
     TooManyGuests {

@@ -174,6 +174,9 @@ fn tables(rules: &str) -> Vec<Table<'_>> {
             chain = None;
         } else if let Some(rest) = line.strip_prefix("\tchain ") {
             chain = rest.split(" {").next();
+            if let (Some(chain), Some(table)) = (chain, tables.last_mut()) {
+                table.chains.entry(chain).or_default();
+            }
         } else if line == "\t}" {
             chain = None;
         } else if let (Some(chain), Some(table)) = (chain, tables.last_mut()) {

@@ -41,10 +41,16 @@ fn state(bridge: &BridgeSurvey) -> Finding {
     let BridgeSurvey { name, .. } = bridge;
     let mend = "start a guest, which puts it right";
     match (bridge.up, bridge.address) {
-        (true, Some(address)) => Finding::ok(ID, format!("{name} is up, {address}, {} guests", bridge.ports.len())),
+        (true, Some(address)) => {
+            Finding::ok(ID, format!("{name} is up, {address}, with {}", guests(bridge.ports.len())))
+        }
         (false, _) => Finding::fail(ID, format!("{name} is down: its guests are cut off"), mend),
         (true, None) => Finding::fail(ID, format!("{name} has no address: its guests are cut off"), mend),
     }
+}
+
+fn guests(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "guest" } else { "guests" })
 }
 
 /// A VPN, a container network: what came later and took the guests' addresses.
@@ -89,7 +95,10 @@ fn dhcp(bridge: &BridgeSurvey) -> Finding {
         ),
         None => Finding::fail(
             ID,
-            format!("no dnsmasq serves {name}: its {} guests get and renew no lease, and have no names", ports.len()),
+            format!(
+                "no dnsmasq serves {name}: guests get and renew no lease, and have no names ({} there)",
+                self::guests(ports.len())
+            ),
             "start a guest, which brings it up for all; the system's log says why it ended",
         ),
     }
@@ -192,7 +201,7 @@ fn claims(guests: Option<&Guests>) -> Finding {
                     "; {ended} lock files that nobody holds are left of guests that ended, and the next start removes them"
                 )
             };
-            Finding::ok(ID, format!("{running} guests run{left}"))
+            Finding::ok(ID, format!("{} running{left}", self::guests(running)))
         }
     }
 }

@@ -5,7 +5,8 @@
 use std::net::Ipv4Addr;
 
 use softnet::engine::{
-    Config, DnsQuestions, Engine, EthernetAddress, Instant, Isolation, NetType, Network, PolicyEntries, Verdict,
+    Config, DnsQuestions, Engine, EthernetAddress, Instant, Isolation, NetType, Network, PolicyEntries, Refusals,
+    Verdict,
 };
 
 use crate::frames::*;
@@ -77,6 +78,7 @@ impl Guest {
             policy: PolicyEntries::default(),
             administrator: PolicyEntries::default(),
             dns_questions: DnsQuestions::Any,
+            refusals: Refusals::Silent,
             flow_keys: [1, 2],
         });
         let mut guest = Guest { engine, now: 1_000_000 };

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use softnet::engine::{
     Config, Direction, DnsQuestions, DropReason, Engine, Entry, EthernetAddress, Instant, Isolation, NetType, Network,
-    PolicyEntries, Verdict,
+    PolicyEntries, Refusals, Verdict,
 };
 
 use crate::frames::{Dhcp, GATEWAY, GATEWAY_MAC, GUEST_MAC};
@@ -98,6 +98,7 @@ impl Session {
         let engine = Engine::new(Config {
             guest_mac: EthernetAddress(GUEST_MAC),
             dns_questions: DnsQuestions::Any,
+            refusals: Refusals::Silent,
             flow_keys: [1, 2],
             net_type: if facts.nat { NetType::Nat } else { NetType::Host },
             isolation: if facts.isolated { Isolation::Isolated } else { Isolation::Open },

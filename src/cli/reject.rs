@@ -1,0 +1,21 @@
+//! What becomes of what the policy refuses.
+
+use clap::Args;
+
+use crate::engine::Refusals;
+
+/// The options about refusals.
+#[derive(Clone, Debug, Args)]
+pub struct Refusing {
+    /// Answer what the policy refuses at once, TCP by a reset, the rest by ICMP, instead of dropping it in silence
+    #[arg(long, help_heading = "Answers")]
+    pub reject: bool,
+}
+
+impl Refusing {
+    /// The same to the engine.
+    #[must_use]
+    pub fn refusals(&self) -> Refusals {
+        if self.reject { Refusals::Answered } else { Refusals::Silent }
+    }
+}

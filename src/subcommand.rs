@@ -1,5 +1,6 @@
 //! The subcommands: the only place that writes to standard output, which for every other softnet may be a control socket.
 
+mod explain;
 #[cfg(target_os = "linux")]
 mod network;
 
@@ -9,6 +10,7 @@ use std::io::{self, Write};
 use thiserror::Error;
 
 use crate::cli::Command;
+use crate::engine::EntryError;
 #[cfg(target_os = "linux")]
 use crate::host::tap;
 use crate::privilege::{PrivilegeError, Standing};
@@ -29,6 +31,9 @@ pub enum SubcommandError {
     /// The network could not be read or taken down.
     #[error("softnet network: {0}")]
     Network(#[from] tap::Error),
+    /// The entries of a policy.
+    #[error("--allow and --block: {0}")]
+    Policy(#[from] EntryError),
     /// Nobody reads the answer.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -40,6 +45,7 @@ pub enum SubcommandError {
 /// What failed, and how to mend it.
 pub fn run(standing: Standing, command: Command) -> Result<(), SubcommandError> {
     match command {
+        Command::Explain(asked) => explain::explain(standing, &asked),
         #[cfg(target_os = "linux")]
         Command::Network { action } => network::network(standing, action),
     }

@@ -4,6 +4,7 @@
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
 mod doctor;
+mod explain;
 mod guest;
 mod help;
 mod rate;
@@ -18,6 +19,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use doctor::DoctorArgs;
+pub use explain::{Destination, Explain, Means};
 pub use guest::GuestArgs;
 pub use help::{folded, one_line};
 pub use reject::Refusing;
@@ -70,6 +72,8 @@ pub enum Command {
     },
     /// Start a program that runs a VM, and softnet between that VM and the network
     Run(Run),
+    /// Say what a policy makes of destinations, and which entry decides; needs no root
+    Explain(Explain),
     /// Look at, or take down, the bridges that softnet made on this host
     #[cfg(target_os = "linux")]
     Network {

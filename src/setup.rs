@@ -252,7 +252,7 @@ fn random_keys() -> [u64; 2] {
 }
 
 /// Says where an entry with ports opens what a narrower one without closes: it is the rule, and easily overlooked.
-fn warn_of_loopholes(policy: &PolicyEntries, gateway: Ipv4Addr) {
+pub(crate) fn warn_of_loopholes(policy: &PolicyEntries, gateway: Ipv4Addr) {
     let mut loopholes = policy.loopholes(gateway);
     for (allow, block) in loopholes.by_ref().take(LOOPHOLES_TOLD) {
         warn!(

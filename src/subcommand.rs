@@ -1,6 +1,7 @@
 //! The subcommands: the only place that writes to standard output, which for every other softnet may be a control socket.
 
 mod doctor;
+mod explain;
 #[cfg(target_os = "linux")]
 mod list;
 #[cfg(target_os = "linux")]
@@ -13,7 +14,9 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
+use crate::administrator::AdministratorError;
 use crate::cli::Command;
+use crate::engine::EntryError;
 #[cfg(target_os = "linux")]
 use crate::host::tap;
 use crate::privilege::{PrivilegeError, Standing};
@@ -52,6 +55,12 @@ pub enum SubcommandError {
     /// The guests could not be read.
     #[error("softnet list: {0}")]
     List(tap::Error),
+    /// The administrator's file.
+    #[error(transparent)]
+    Administrator(#[from] AdministratorError),
+    /// The entries of a policy.
+    #[error("--allow and --block: {0}")]
+    Policy(#[from] EntryError),
     /// Nobody reads the answer.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -63,6 +72,7 @@ pub enum SubcommandError {
 /// What failed, and how to mend it.
 pub fn run(standing: Standing, command: Command) -> Result<ExitCode, SubcommandError> {
     match command {
+        Command::Explain(asked) => explain::explain(standing, &asked).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]
         Command::List { json } => {
             list::list(standing, if json { list::Form::Json } else { list::Form::Table }).map(|()| ExitCode::SUCCESS)

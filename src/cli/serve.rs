@@ -157,8 +157,7 @@ impl Serve {
     /// # Errors
     /// Together they are more than a policy takes.
     pub fn policy(&self) -> Result<PolicyEntries, EntryError> {
-        let join = |lists: &[EntryList]| lists.iter().flat_map(|list| list.0.iter().cloned()).collect();
-        PolicyEntries::new(join(&self.allow), join(&self.block))
+        join(&self.allow, &self.block)
     }
 
     /// What clients of the control channel make of names.
@@ -166,4 +165,10 @@ impl Serve {
     pub fn channel_names(&self) -> ChannelNames {
         if self.policy_names { ChannelNames::Taken } else { ChannelNames::Refused }
     }
+}
+
+/// A policy of all lists of each kind.
+pub(super) fn join(allow: &[EntryList], block: &[EntryList]) -> Result<PolicyEntries, EntryError> {
+    let join = |lists: &[EntryList]| lists.iter().flat_map(|list| list.0.iter().cloned()).collect();
+    PolicyEntries::new(join(allow), join(block))
 }

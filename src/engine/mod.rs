@@ -39,6 +39,7 @@ pub use decider::{Decider, Decision, Grounds};
 pub use digest::{Contents, Datagram, Digest, Load};
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
+pub use names::Pattern;
 pub use policy::{
     Compiled, Draft, Entry, EntryError, EntryFault, List, MAX_ENTRIES, PolicyEntries, PortRange, Sorted, Target, Terms,
     Texts, Way,

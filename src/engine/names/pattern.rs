@@ -65,6 +65,17 @@ impl Pattern {
         Ok(Pattern { reach, name: name.to_ascii_lowercase().into() })
     }
 
+    /// Whether all that `other` is about is what this is about too.
+    #[must_use]
+    pub fn covers(&self, other: &Pattern) -> bool {
+        let is_below = || other.name.strip_suffix(&*self.name).is_some_and(|front| front.ends_with('.'));
+        match (self.reach, other.reach) {
+            (Reach::Itself, _) => self == other,
+            (Reach::Below, Reach::Itself) => is_below(),
+            (Reach::Below, Reach::Below) => self == other || is_below(),
+        }
+    }
+
     pub(in super::super) fn reach(&self) -> Reach {
         self.reach
     }

@@ -1,0 +1,108 @@
+//! `softnet explain`: a policy, and whom it is asked about.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use clap::Args;
+use ipnet::Ipv4Net;
+
+use super::serve::{NetTypeName, join};
+use super::values::{EntryList, parse_list};
+use crate::engine::{Entry, EntryError, PolicyEntries, Target, Way};
+
+/// The options of `softnet explain`. Those of the policy mean what they mean to a guest's softnet.
+#[derive(Clone, Debug, Args)]
+pub struct Explain {
+    /// What the guest reaches by default
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = NetTypeName::Nat)]
+    pub vm_net_type: NetTypeName,
+
+    /// What the guest may reach besides, and who may reach it. Can be repeated
+    #[arg(long, value_name = "LIST", value_parser = parse_list, action = clap::ArgAction::Append)]
+    pub allow: Vec<EntryList>,
+
+    /// What the guest may not reach, and who may not reach it. Can be repeated
+    #[arg(long, value_name = "LIST", value_parser = parse_list, action = clap::ArgAction::Append)]
+    pub block: Vec<EntryList>,
+
+    /// As if questions for names that no entry allows were refused
+    #[arg(long)]
+    pub dns_names_only: bool,
+
+    /// The gateway's address
+    #[arg(long, value_name = "ADDRESS", default_value = "192.168.64.1")]
+    pub gateway: Ipv4Addr,
+
+    /// The link's subnet
+    #[arg(long, value_name = "CIDR", default_value = "192.168.64.0/24")]
+    pub subnet: Ipv4Net,
+
+    /// Print a line of JSON for each
+    #[arg(long)]
+    pub json: bool,
+
+    /// ADDRESS or NAME (a ping), with :PORT (TCP) or :PORT/udp; with `in ` in front: who reaches the guest, at its port
+    #[arg(required = true, value_name = "DESTINATION", value_parser = Destination::parse)]
+    pub destinations: Vec<Destination>,
+}
+
+impl Explain {
+    /// All lists of each kind, joined, in normal form: as at a start.
+    ///
+    /// # Errors
+    /// Together they are more than a policy takes.
+    pub fn policy(&self) -> Result<PolicyEntries, EntryError> {
+        join(&self.allow, &self.block).map(PolicyEntries::normalised)
+    }
+}
+
+/// By what something is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// An ICMP echo.
+    Ping,
+    /// A TCP connection to this port.
+    Tcp(u16),
+    /// A UDP datagram to this port.
+    Udp(u16),
+}
+
+/// Whom a policy is asked about: an entry of one address or one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// As an entry, whose way is `in` or bare.
+    pub entry: Entry,
+    /// By what.
+    pub means: Means,
+}
+
+impl Destination {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (front, is_udp) = match (text.strip_suffix("/udp"), text.strip_suffix("/tcp")) {
+            (Some(front), _) => (front, true),
+            (None, front) => (front.unwrap_or(text), false),
+        };
+        let entry: Entry = front.parse().map_err(|error: EntryError| error.to_string())?;
+        let is_one = match &entry.target {
+            Target::Prefix(prefix) => prefix.prefix_len() == 32,
+            Target::Host => true,
+            Target::Name(_) => !front.contains('*'),
+        };
+        let means = match entry.ports {
+            _ if !is_one => return Err("a destination is one address or one name".into()),
+            Some(ports) if ports.first() != ports.last() => return Err("a destination has one port".into()),
+            None if front.len() != text.len() => return Err("TCP and UDP have a port: ADDRESS:PORT/udp".into()),
+            None => Means::Ping,
+            Some(ports) if is_udp => Means::Udp(ports.first()),
+            Some(ports) => Means::Tcp(ports.first()),
+        };
+        Ok(Destination { entry: Entry { way: if entry.way == Way::In { Way::In } else { Way::Bare }, ..entry }, means })
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.entry.to_string().replace("/32", "");
+        write!(f, "{text}{}", if matches!(self.means, Means::Udp(_)) { "/udp" } else { "" })
+    }
+}

@@ -107,10 +107,10 @@ fn kill_dnsmasq() {
 
 /// All that the doctor might change.
 fn snapshot() -> String {
-    // Without timers, and what the kernel does by itself meanwhile (IPv6 on the uplink).
+    // Without timers, the numbers of locks (which count those of other namespaces), and what the kernel does by itself meanwhile (IPv6 on the uplink).
     tools::sh(
         "ip -d -o link | sed -E 's/[a-z_]+timer +[0-9.]+//g'; ip -4 addr; ip -4 route show table all; ip rule; \
-         bridge fdb | grep softnet; nft list ruleset; cat /proc/locks; cat /proc/sys/net/ipv4/ip_forward; ls /run; \
+         bridge fdb | grep softnet; nft list ruleset; sed 's/^[0-9]*: //' /proc/locks; cat /proc/sys/net/ipv4/ip_forward; ls /run; \
          find /run/softnet -printf '%p %i %m %u %g %s %T@ %C@\n' 2>&1 || true",
     )
 }

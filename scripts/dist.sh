@@ -147,11 +147,12 @@ fi
 find_toolchain ""
 install_packages
 install_zig
-emulator=${emulator:-$(command -v qemu-aarch64-static || true)}
+emulator=${emulator:-$(command -v qemu-aarch64-static || command -v qemu-aarch64 || true)}
 step "manual" manual
 prepare_toolchain
 make_all "$work/a" "$out"
 if [[ $(uname -m) == x86_64 ]]; then step "x86_64 runs" runs x86_64-unknown-linux-musl; fi
+[[ -n $emulator || $(uname -m) == aarch64 ]] || fail "no qemu-aarch64 to run the program of aarch64 with"
 step "aarch64 runs" runs aarch64-unknown-linux-musl ${emulator:+"$emulator"}
 if [[ $check == yes ]]; then
     make_all "$work/elsewhere/b" "$work/dist.b"

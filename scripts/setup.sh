@@ -110,6 +110,8 @@ need_ci() {
     need_test
     need_fuzz
     need shellcheck shellcheck "lints the scripts"
+    python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv "has mdBook and zig, for the book and for other systems"
+    need mmdebstrap mmdebstrap "makes the clean system that the package is tried on"
     command -v go >/dev/null || need gccgo gccgo "runs the control protocol's client in Go"
 }
 

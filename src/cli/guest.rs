@@ -14,6 +14,6 @@ pub struct GuestArgs {
     pub name: Option<String>,
 
     /// What the guest may send and be sent a second, each way: 100mbit/s, 20kpps, or 100mbit/s,20kpps
-    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Many guests")]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Many guests", hide_short_help = true)]
     pub rate_limit: Option<RateLimit>,
 }

@@ -91,7 +91,7 @@ pub struct Serve {
     /// Attach to this bridge instead of softnet's own (root only)
     ///
     /// It has an address and a DHCP server of its own, as libvirt's virbr0 does.
-    #[arg(long, help_heading = HOST, value_name = "NAME", hide = cfg!(not(target_os = "linux")), value_parser = parse_bridge, conflicts_with = "subnet")]
+    #[arg(long, help_heading = HOST, hide_short_help = true, value_name = "NAME", hide = cfg!(not(target_os = "linux")), value_parser = parse_bridge, conflicts_with = "subnet")]
     pub bridge: Option<String>,
 
     /// The subnet of softnet's own bridge, if it has none yet (root only)
@@ -109,7 +109,7 @@ pub struct Serve {
     /// Inherited descriptor of the control channel
     ///
     /// A connected Unix stream socket, by which the policy can be changed while the guest runs.
-    #[arg(long, help_heading = CONTROL, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
+    #[arg(long, help_heading = CONTROL, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
     pub control_fd: Option<RawFd>,
 
     /// Let clients of the control channel use names in entries, and show them names

@@ -5,6 +5,7 @@
 
 mod serve;
 mod values;
+mod watch;
 
 use std::fmt::Write as _;
 
@@ -13,6 +14,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, Never};
+pub use watch::{LogFormat, WatchOptions};
 
 /// A filtering network helper for virtual machines: one guest, one process, no spoofing.
 #[derive(Debug, Parser)]

@@ -40,6 +40,7 @@ pub mod relay;
 pub mod sandbox;
 pub mod segments;
 pub mod setup;
+pub mod stats;
 pub mod subcommand;
 pub mod sys;
 pub mod watch;

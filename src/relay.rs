@@ -9,6 +9,8 @@
 //!
 //! May: the engine, the `Host`, `sys`. Must not: look into frames, decide, need root.
 
+mod report;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -19,14 +21,17 @@ use thiserror::Error;
 use crate::channel::Channel;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
-use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
+use crate::engine::{Direction, Engine, Instant, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::sandbox::Confined;
+use crate::stats::Tally;
 use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::clock;
 use crate::sys::datagram::{DatagramIo, Sent};
 use crate::watch::Watch;
+
+pub use report::Reports;
 
 /// Batches from one side before the other side and the signals have their turn.
 const BATCHES_A_TURN: usize = 2;
@@ -45,15 +50,6 @@ pub enum RelayError {
     Poll(Errno),
 }
 
-/// Frames that passed the filter and were lost all the same, since the receiver did not take them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// The guest's socket was full, or the frame was too large for it.
-    pub to_guest: u64,
-    /// The host's queue was full.
-    pub to_host: u64,
-}
-
 /// One guest's relay. Made in the setup phase, so that all memory is there before the first frame.
 pub struct Relay {
     guest: OwnedFd,
@@ -65,8 +61,9 @@ pub struct Relay {
     batch: Batch,
     /// Frames of the engine's own for the guest, in answer to some of the batch.
     replies: Batch,
-    losses: Losses,
+    tally: Tally,
     watch: Watch,
+    reports: Reports,
 }
 
 /// What the wait found out.
@@ -92,8 +89,9 @@ impl Relay {
             io: DatagramIo::new(FRAMES),
             batch: Batch::new(FRAMES, max_frame),
             replies: Batch::new(FRAMES, MAX_REPLY),
-            losses: Losses::default(),
+            tally: Tally::default(),
             watch: Watch::default(),
+            reports: Reports::new(None),
         }
     }
 
@@ -101,6 +99,13 @@ impl Relay {
     #[must_use]
     pub fn with_channel(mut self, socket: OwnedFd, names: ChannelNames) -> Self {
         self.channel = Some(Channel::new(socket, &self.engine, names));
+        self
+    }
+
+    /// The same, with counters that are told every so often.
+    #[must_use]
+    pub fn with_reports(mut self, reports: Reports) -> Self {
+        self.reports = reports;
         self
     }
 
@@ -130,6 +135,7 @@ impl Relay {
     }
 
     fn turns(&mut self) -> Result<End, RelayError> {
+        self.reports.begin(clock::now());
         loop {
             let ready = self.wait()?;
             let now = clock::now();
@@ -153,7 +159,7 @@ impl Relay {
             {
                 return Ok(end);
             }
-            self.report_events();
+            self.report(now);
             self.watch.turn(now);
         }
     }
@@ -162,7 +168,7 @@ impl Relay {
     fn wait(&mut self) -> Result<Ready, RelayError> {
         let now = clock::now();
         let look = self.lifeline.next_look();
-        let due = [self.engine.next_deadline(), self.watch.next_deadline()];
+        let due = [self.engine.next_deadline(), self.watch.next_deadline(), self.reports.next_deadline()];
         let deadline = due.into_iter().flatten().fold(look, Instant::min);
         let (signals, maker) = self.lifeline.descriptors();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
@@ -177,7 +183,9 @@ impl Relay {
         let held = self.host.holds_frames();
         let channel_has_work = self.channel.as_ref().is_some_and(Channel::has_work);
         let deadline = if held || channel_has_work { now } else { deadline };
-        match poll(&mut fds, timeout_until(deadline, now)) {
+        let waited = poll(&mut fds, timeout_until(deadline, now));
+        self.tally.wakeups += 1;
+        match waited {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Ready::default()),
             Err(errno) => return Err(RelayError::Poll(errno)),
@@ -196,11 +204,12 @@ impl Relay {
             self.batch.clear();
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
             let more = self.batch.room() == 0;
+            self.tally.note_read(Direction::FromGuest, self.batch.len());
             self.judge(Direction::FromGuest, now);
             self.send_replies()?;
             if !self.batch.is_empty() {
                 let taken = self.host.send(&self.batch).map_err(RelayError::Host)?;
-                self.losses.to_host += (self.batch.len() - taken) as u64;
+                self.tally.lost.to_host += (self.batch.len() - taken) as u64;
             }
             if !more {
                 break;
@@ -214,10 +223,11 @@ impl Relay {
             self.batch.clear();
             self.host.receive(&mut self.batch).map_err(RelayError::Host)?;
             let more = self.batch.room() == 0;
+            self.tally.note_read(Direction::FromHost, self.batch.len());
             self.judge(Direction::FromHost, now);
             if !self.batch.is_empty() {
                 match self.io.send(self.guest.as_fd(), &self.batch).map_err(RelayError::Guest)? {
-                    Sent::Taken(taken) => self.losses.to_guest += (self.batch.len() - taken) as u64,
+                    Sent::Taken(taken) => self.tally.lost.to_guest += (self.batch.len() - taken) as u64,
                     Sent::PeerGone => return Ok(Some(End::GuestGone)),
                 }
             }
@@ -230,10 +240,11 @@ impl Relay {
 
     /// A guest that is gone is found out by the next read.
     fn send_replies(&mut self) -> Result<(), RelayError> {
+        self.tally.replies += self.replies.len() as u64;
         if !self.replies.is_empty()
             && let Sent::Taken(taken) = self.io.send(self.guest.as_fd(), &self.replies).map_err(RelayError::Guest)?
         {
-            self.losses.to_guest += (self.replies.len() - taken) as u64;
+            self.tally.lost.to_guest += (self.replies.len() - taken) as u64;
         }
         Ok(())
     }
@@ -258,34 +269,6 @@ impl Relay {
             }
             verdict == Verdict::Forward
         });
-    }
-
-    fn report_events(&mut self) {
-        while let Some(event) = self.engine.poll_event() {
-            match event {
-                Event::LeaseGranted { address, seconds } => log::info!("the guest has {address} for {seconds} s"),
-                Event::LeaseEnded { address, cause } => log::info!("the guest has lost {address}: {cause}"),
-            }
-        }
-    }
-
-    fn report_at_the_end(&mut self) {
-        self.report_events();
-        let counters = self.engine.counters();
-        for (side, direction) in [("guest", Direction::FromGuest), ("host", Direction::FromHost)] {
-            let Traffic { frames, bytes } = counters.forwarded(direction);
-            let drops: Vec<String> =
-                counters.drops(direction).map(|(reason, count)| format!("{} {count}", reason.name())).collect();
-            log::info!("from the {side}: {frames} frames, {bytes} bytes; dropped: [{}]", drops.join(", "));
-        }
-        let Losses { to_guest, to_host } = self.losses;
-        log::info!("lost: {to_guest} frames to a slow guest, {to_host} to a busy host");
-        match self.host.unusable() {
-            0 => {}
-            unusable => {
-                log::warn!("{unusable} frames of the host's were not what their headers said, and went nowhere")
-            }
-        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
-use crate::relay::Relay;
+use crate::relay::{Relay, Reports};
 use crate::sandbox::{self, Confined, Features, SandboxError};
 use crate::sys::inherited::{self, DescriptorError, Role};
 use crate::sys::process;
@@ -152,7 +152,7 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
     });
-    let relay = Relay::new(guest, host, engine, lifeline);
+    let relay = Relay::new(guest, host, engine, lifeline).with_reports(reports(serve));
     let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),
@@ -211,6 +211,12 @@ fn check_rights(standing: Standing, serve: &Serve) -> Result<(), SetupError> {
         Some((flag, _)) if standing != Standing::Root => Err(SetupError::RootOnly { flag }),
         _ => Ok(()),
     }
+}
+
+/// When the counters are told.
+fn reports(serve: &Serve) -> Reports {
+    let interval = serve.watching.stats_interval.map(|seconds| Duration::from_secs(seconds.into()));
+    Reports::new(interval)
 }
 
 /// Random bits of the system's, by way of the standard library's own hash keys.

@@ -6,6 +6,8 @@ mod engine_world;
 
 #[path = "engine_properties/any_frame.rs"]
 mod any_frame;
+#[path = "engine_properties/decider.rs"]
+mod decider;
 #[path = "engine_properties/dns_answers.rs"]
 mod dns_answers;
 #[path = "engine_properties/flow_model.rs"]

@@ -14,7 +14,9 @@ use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
 pub const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
 
 /// The options of a softnet that serves one guest.
+// The group says whether they were given at all, and the derive leaves it empty where other groups are flattened into it.
 #[derive(Clone, Debug, Args)]
+#[command(mut_group("Serve", |group| group.arg("vm_fd")))]
 pub struct Serve {
     /// Inherited descriptor: a connected Unix datagram socket that carries the guest's Ethernet frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]

@@ -107,7 +107,7 @@ use super::names::Names;
 use super::policy::{Policy, PolicyEntries};
 use super::reply::Replies;
 use super::verdict::DropReason;
-use super::{Config, DnsQuestions, Event, Instant, Isolation, Lease, NetType, Network};
+use super::{Config, DnsQuestions, Event, Grounds, Instant, Isolation, Lease, NetType, Network};
 
 const DHCP_SERVER_PORT: u16 = 67;
 const DHCP_CLIENT_PORT: u16 = 68;
@@ -174,6 +174,18 @@ impl Filter {
 
     pub(super) fn flow_count(&self, now: Instant) -> usize {
         self.flows.count(now)
+    }
+
+    /// What decides over a datagram by `policy`, which is the present one.
+    pub(super) fn grounds<'a>(&'a self, policy: &'a PolicyEntries) -> Grounds<'a> {
+        Grounds {
+            policy,
+            net_type: self.net_type,
+            isolation: self.isolation,
+            gateway: self.network.gateway,
+            subnet: self.network.subnet,
+            dns_servers: self.leases.dns_servers(),
+        }
     }
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {

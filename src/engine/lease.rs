@@ -124,6 +124,11 @@ impl Leases {
         !address.is_unspecified() && self.dns_servers.contains(&address)
     }
 
+    /// The DNS servers that the latest grant named, 0.0.0.0 in what is left over.
+    pub(super) fn dns_servers(&self) -> &[Ipv4Addr] {
+        &self.dns_servers
+    }
+
     /// The gateway's MAC, pinned or learned.
     #[inline]
     pub(super) fn gateway_mac(&self) -> Option<EthernetAddress> {

@@ -12,7 +12,9 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+pub mod decider;
 mod dhcp;
+pub mod digest;
 mod entry;
 pub mod filter;
 pub mod flows;
@@ -32,6 +34,8 @@ use ipnet::Ipv4Net;
 pub use smoltcp::time::{Duration, Instant};
 pub use smoltcp::wire::EthernetAddress;
 
+pub use decider::{Decider, Decision, Grounds};
+pub use digest::{Contents, Datagram, Digest, Load};
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
 pub use policy::{

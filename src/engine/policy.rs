@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod deciding;
 mod draft;
 mod entries;
 mod loopholes;

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::decider;
 use crate::engine_world::frames::*;
 use crate::engine_world::*;
 use crate::flow_reference::{Carries, Packet, Reference, Rule};
@@ -127,13 +128,18 @@ impl Twins {
 
     fn send(&mut self, packet: Packet) -> Result<(), TestCaseError> {
         let datagram = packet.datagram();
-        let judgement = match packet.direction {
-            FromGuest => self.world.guest_ip(&datagram),
-            FromHost if packet.far == NEIGHBOUR => self.world.host(&datagram.frame(GUEST_MAC, NEIGHBOUR_MAC)),
-            FromHost => self.world.host_ip(&datagram),
+        let (frame, judgement) = match packet.direction {
+            FromGuest => (datagram.frame(GATEWAY_MAC, GUEST_MAC), self.world.guest_ip(&datagram)),
+            FromHost => {
+                let mac = if packet.far == NEIGHBOUR { NEIGHBOUR_MAC } else { GATEWAY_MAC };
+                let frame = datagram.frame(GUEST_MAC, mac);
+                let judgement = self.world.host(&frame);
+                (frame, judgement)
+            }
         };
         let expected = self.reference.judge(&packet, self.world.now.total_millis());
         prop_assert_eq!(judgement, expected, "{:?} under {:?}", packet, self.world.engine.policy());
+        decider::check(&self.world, packet.direction, &frame, judgement)?;
         self.sent.push(packet);
         Ok(())
     }

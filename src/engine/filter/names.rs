@@ -7,7 +7,7 @@ use smoltcp::wire::IpProtocol;
 
 use super::super::flows::Header;
 use super::super::ipv4::{Ipv4, Part, Ports, Udp};
-use super::super::names::{Asked, Question};
+use super::super::names::{Asked, Pattern, Question};
 use super::super::policy::{Carried, Pinned, Ruling, Way};
 use super::super::reply::Ends;
 use super::super::verdict::DropReason;
@@ -41,6 +41,11 @@ impl Filter {
         let rules = self.policy.names();
         let pinned = self.names.pinned(address, now, |name| rules.said(name, way, carried));
         (pinned != Pinned::NOTHING).then_some(pinned)
+    }
+
+    /// Whether an address is one of the names that an entry is about, as learned.
+    pub(in super::super) fn is_pinned(&self, address: Ipv4Addr, pattern: &Pattern, now: Instant) -> bool {
+        self.policy.names().number_of(pattern).is_some_and(|name| self.names.is_pinned(address, name, now))
     }
 
     /// Whether names are anything to this guest.

@@ -87,6 +87,11 @@ impl Names {
         self.pins.of(address, now).fold(Pinned::NOTHING, |all, name| all.and(said(name)))
     }
 
+    /// Whether an address is pinned to a name.
+    pub(super) fn is_pinned(&self, address: Ipv4Addr, name: NameIndex, now: Instant) -> bool {
+        self.pins.of(address, now).any(|of| of == name)
+    }
+
     /// Keeps the live pins of an address, which is in use, for so long at the least.
     #[inline]
     pub(super) fn keep(&mut self, address: Ipv4Addr, time: Duration, now: Instant) {

@@ -140,7 +140,7 @@ impl NameRules {
     }
 
     /// The number of a pattern, if an entry is about it.
-    pub(super) fn number_of(&self, pattern: &Pattern) -> Option<NameIndex> {
+    pub(in super::super) fn number_of(&self, pattern: &Pattern) -> Option<NameIndex> {
         self.find(pattern.reach(), pattern.name().as_bytes())
     }
 

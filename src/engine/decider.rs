@@ -1,0 +1,204 @@
+//! What decided over a datagram: an entry of the operator's, or what holds where no entry covers it.
+//!
+//! For people: lines of a log, `softnet explain`. A verdict says *that* the policy blocks a datagram; this says which entry
+//! does. It reads the entries themselves, so it costs a look at each, and nobody asks for every frame. It judges nothing:
+//! tests compare what it says with the verdicts.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::digest::{Contents, Datagram, Digest, Load};
+use super::names::Pattern;
+use super::policy::{Entry, List, PolicyEntries, Way};
+use super::special::is_global_unicast;
+use super::verdict::{Direction, DropReason, Verdict};
+use super::{Engine, Isolation, NetType};
+
+const DHCP_SERVER_PORT: u16 = 67;
+const DHCP_CLIENT_PORT: u16 = 68;
+const DNS_PORT: u16 = 53;
+const UDP: u8 = 17;
+
+/// What decides over a datagram whose form and whose sender are in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decider<'a> {
+    /// An entry, in normal form.
+    Entry(List, &'a Entry),
+    /// By default the gateway is reachable.
+    Gateway,
+    /// By default, in nat mode, the world is.
+    World,
+    /// By default, in nat mode, port 53 of the DNS servers of the lease is.
+    DnsServer,
+    /// By default nothing else is.
+    NotReachable,
+    /// By default others may begin.
+    Inbound,
+    /// The guest is isolated from its neighbours, and no entry allows this one.
+    Isolation,
+    /// The rules would drop it, but it belongs to a flow that they have let begin.
+    Flow,
+    /// DHCP, over which no entry decides.
+    Dhcp,
+}
+
+impl Decider<'_> {
+    /// The decider as one lower-case word with hyphens: stable, for logs and programs. What entry: the field tells.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Decider::Entry(List::Allow, _) => "allow",
+            Decider::Entry(List::Block, _) => "block",
+            Decider::Gateway => "default-gateway",
+            Decider::World => "default-world",
+            Decider::DnsServer => "default-dns-server",
+            Decider::NotReachable => "default-not-reachable",
+            Decider::Inbound => "default-inbound",
+            Decider::Isolation => "isolation",
+            Decider::Flow => "flow",
+            Decider::Dhcp => "dhcp",
+        }
+    }
+}
+
+/// A phrase for people: `--allow 'in 10.0.0.0/8:22'`, as it would be typed, or what holds by default.
+impl fmt::Display for Decider<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Decider::Entry(list, entry) => {
+                let option = if *list == List::Allow { "--allow" } else { "--block" };
+                return write!(f, "{option} '{entry}'");
+            }
+            Decider::Gateway => "default: the gateway",
+            Decider::World => "default: globally routable",
+            Decider::DnsServer => "default: a DNS server of the lease",
+            Decider::NotReachable => "default: not reachable",
+            Decider::Inbound => "default: others may begin",
+            Decider::Isolation => "default: isolated from neighbours",
+            Decider::Flow => "a flow that has begun",
+            Decider::Dhcp => "DHCP has rules of its own",
+        })
+    }
+}
+
+/// What becomes of a datagram, and what decides so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// It passes, or is dropped for this reason.
+    pub outcome: Result<(), DropReason>,
+    /// What decides.
+    pub decider: Decider<'a>,
+}
+
+/// All that decides over a datagram besides its form, its sender and the flows.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'a> {
+    /// The operator's entries. Of those that say the same, the first is named.
+    pub policy: &'a PolicyEntries,
+    /// What is reachable by default.
+    pub net_type: NetType,
+    /// Whether neighbours are heard.
+    pub isolation: Isolation,
+    /// The gateway's address.
+    pub gateway: Ipv4Addr,
+    /// The link's subnet.
+    pub subnet: Ipv4Net,
+    /// The DNS servers of the lease.
+    pub dns_servers: &'a [Ipv4Addr],
+}
+
+impl<'a> Grounds<'a> {
+    /// What becomes of a datagram that begins something. `has_name` says whether a name that an entry is about is known to
+    /// be one of the far side's address.
+    pub fn decide(
+        &self,
+        direction: Direction,
+        datagram: &Datagram,
+        has_name: impl Fn(&Pattern) -> bool,
+    ) -> Decision<'a> {
+        match (direction, datagram.protocol, datagram.load) {
+            (Direction::FromGuest, UDP, Load::Ports { source: DHCP_SERVER_PORT, .. }) => {
+                Decision { outcome: Err(DropReason::DhcpServerPort), decider: Decider::Dhcp }
+            }
+            (Direction::FromHost, UDP, Load::Ports { destination: DHCP_SERVER_PORT, .. }) => {
+                Decision { outcome: Err(DropReason::DhcpClientPort), decider: Decider::Dhcp }
+            }
+            (Direction::FromGuest, UDP, Load::Ports { destination: DHCP_SERVER_PORT, .. })
+            | (Direction::FromHost, UDP, Load::Ports { destination: DHCP_CLIENT_PORT, .. }) => {
+                Decision { outcome: Ok(()), decider: Decider::Dhcp }
+            }
+            (Direction::FromGuest, ..) => self.decide_outward(datagram, has_name),
+            (Direction::FromHost, ..) => self.decide_inward(datagram, has_name),
+        }
+    }
+
+    fn decide_outward(&self, datagram: &Datagram, has_name: impl Fn(&Pattern) -> bool) -> Decision<'a> {
+        let far = datagram.destination;
+        let entry = self.policy.deciding(self.gateway, Way::Out, far, datagram.carried_out(), has_name);
+        let passes = |decider| Decision { outcome: Ok(()), decider };
+        match entry {
+            Some((List::Allow, entry)) => passes(Decider::Entry(List::Allow, entry)),
+            Some((List::Block, entry)) => {
+                Decision { outcome: Err(DropReason::Blocked), decider: Decider::Entry(List::Block, entry) }
+            }
+            None if far == self.gateway => passes(Decider::Gateway),
+            None if self.net_type == NetType::Nat && is_global_unicast(far) && !self.subnet.contains(&far) => {
+                passes(Decider::World)
+            }
+            None if self.net_type == NetType::Nat && self.is_question(datagram) => passes(Decider::DnsServer),
+            None => Decision { outcome: Err(DropReason::NotReachable), decider: Decider::NotReachable },
+        }
+    }
+
+    /// Whether a datagram goes to port 53 of a DNS server of the lease.
+    fn is_question(&self, datagram: &Datagram) -> bool {
+        matches!(datagram.load, Load::Ports { destination: DNS_PORT, .. })
+            && !datagram.destination.is_unspecified()
+            && self.dns_servers.contains(&datagram.destination)
+    }
+
+    fn decide_inward(&self, datagram: &Datagram, has_name: impl Fn(&Pattern) -> bool) -> Decision<'a> {
+        let far = datagram.source;
+        let is_neighbour = self.isolation == Isolation::Isolated && self.subnet.contains(&far) && far != self.gateway;
+        let inbound = Decision { outcome: Ok(()), decider: Decider::Inbound };
+        if !self.policy.is_stateful() && !is_neighbour {
+            return inbound;
+        }
+        let dropped = if is_neighbour { DropReason::Neighbour } else { DropReason::Blocked };
+        match self.policy.deciding(self.gateway, Way::In, far, datagram.carried_in(), has_name) {
+            Some((List::Allow, entry)) => Decision { outcome: Ok(()), decider: Decider::Entry(List::Allow, entry) },
+            Some((List::Block, entry)) => {
+                Decision { outcome: Err(dropped), decider: Decider::Entry(List::Block, entry) }
+            }
+            None if is_neighbour => Decision { outcome: Err(dropped), decider: Decider::Isolation },
+            None => inbound,
+        }
+    }
+}
+
+impl Engine {
+    /// What decided over a frame that has just been judged, if the policy was asked: the form of a frame and its sender come
+    /// first, and then the drop's reason says all.
+    ///
+    /// Of what belongs to a flow, an entry or a default is named that would let it pass without the flow too, if there is one.
+    #[must_use]
+    pub fn decider(&self, direction: Direction, frame: &[u8], verdict: Verdict) -> Option<Decider<'_>> {
+        let isolation = (verdict == Verdict::Drop(DropReason::Neighbour)).then_some(Decider::Isolation);
+        let Some(Digest { contents: Contents::Ipv4(datagram), .. }) = Digest::read(frame) else { return isolation };
+        let far = match direction {
+            Direction::FromGuest => datagram.destination,
+            Direction::FromHost => datagram.source,
+        };
+        let has_name = |pattern: &Pattern| self.filter.is_pinned(far, pattern, self.now);
+        let Decision { outcome, decider } = self.filter.grounds(&self.policy).decide(direction, &datagram, has_name);
+        match (verdict, outcome) {
+            (Verdict::Forward, Ok(())) => Some(decider),
+            (Verdict::Forward, Err(_)) => Some(Decider::Flow),
+            (Verdict::Drop(reason) | Verdict::Reply(reason), Err(by_rules)) if reason == by_rules => Some(decider),
+            (Verdict::Drop(_) | Verdict::Reply(_), _) => isolation,
+        }
+    }
+}

@@ -19,6 +19,8 @@
 //! | [`segments`] | bytes of frames | the same, and decide what passes |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`watch`] | verdicts, and the engine's words about frames | change a verdict, block |
+//! | `stats`, `metrics` | numbers; a companion that keeps them in a file | see a frame |
+//! | `companion` | privilege, sandbox, sys | see a frame; outlive the relay |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
 //! | [`setup`], [`privilege`] | root | read bytes of the guest |
@@ -30,11 +32,15 @@
 
 pub mod channel;
 pub mod cli;
+#[cfg(target_os = "linux")]
+pub mod companion;
 pub mod control;
 pub mod engine;
 pub mod host;
 pub mod lifeline;
 pub mod logging;
+#[cfg(target_os = "linux")]
+pub mod metrics;
 pub mod privilege;
 pub mod relay;
 pub mod sandbox;

@@ -31,7 +31,7 @@ use crate::sys::clock;
 use crate::sys::datagram::{DatagramIo, Sent};
 use crate::watch::Watch;
 
-pub use report::Reports;
+pub use report::{Reports, Sink};
 
 /// Batches from one side before the other side and the signals have their turn.
 const BATCHES_A_TURN: usize = 2;
@@ -127,7 +127,7 @@ impl Relay {
             channel.shut_down();
         }
         self.watch.end(clock::now());
-        self.report_at_the_end();
+        self.report_at_the_end(clock::now());
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");
         }

@@ -8,7 +8,8 @@
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. Arguments that only root itself may give; whom to become.
 //! 5. These sockets are adopted, every other descriptor but 0, 1 and 2 closed.
-//! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order.
+//! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. What keeps the counters in a
+//!    file is started, by the rights of whom softnet becomes.
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase.
 //! 9. Root is dropped, for good, and that is proven.
@@ -29,12 +30,16 @@ use crate::cli::Serve;
 use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError};
 use crate::lifeline::{End, Lifeline};
+use crate::logging;
+#[cfg(target_os = "linux")]
+use crate::metrics;
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
 use crate::relay::{Relay, Reports};
 use crate::sandbox::{self, Confined, Features, SandboxError};
 use crate::sys::inherited::{self, DescriptorError, Role};
 use crate::sys::process;
+use crate::watch::{DropLog, Watch};
 
 /// The most loopholes that are told one by one.
 const LOOPHOLES_TOLD: usize = 3;
@@ -71,6 +76,10 @@ pub enum SetupError {
     /// The host's link.
     #[error(transparent)]
     Host(#[from] OpenError),
+    /// The metrics' file.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Metrics(#[from] metrics::MetricsError),
     /// The operator's entries.
     #[error("--allow and --block: {0}")]
     Policy(#[from] EntryError),
@@ -132,6 +141,11 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     // 6. From here on, softnet ends in order.
     let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;
 
+    let reports = match open_reports(serve, identity, standing, &mut lifeline)? {
+        Ok(reports) => reports,
+        Err(end) => return Ok(Outcome::Ended(end)),
+    };
+
     // 7. The host's link.
     let policy = serve.policy()?;
     let isolation = if policy.allows_everything() { Isolation::Open } else { Isolation::Isolated };
@@ -152,7 +166,7 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
     });
-    let relay = Relay::new(guest, host, engine, lifeline).with_reports(reports(serve));
+    let relay = Relay::new(guest, host, engine, lifeline).with_reports(reports).with_watch(watch(serve));
     let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),
@@ -213,10 +227,33 @@ fn check_rights(standing: Standing, serve: &Serve) -> Result<(), SetupError> {
     }
 }
 
-/// When the counters are told.
-fn reports(serve: &Serve) -> Reports {
+/// What looks at verdicts.
+fn watch(serve: &Serve) -> Watch {
+    let watch = Watch::default();
+    // RUST_LOG=softnet=debug asks for all that softnet has to say.
+    if serve.watching.log_drops || log::log_enabled!(target: "softnet::drops", log::Level::Debug) {
+        return watch.with_drop_log(DropLog::new(logging::format()));
+    }
+    watch
+}
+
+/// When and where the counters are told; the inner error says that the end came meanwhile.
+fn open_reports(
+    serve: &Serve,
+    identity: Identity,
+    standing: Standing,
+    lifeline: &mut Lifeline,
+) -> Result<Result<Reports, End>, SetupError> {
     let interval = serve.watching.stats_interval.map(|seconds| Duration::from_secs(seconds.into()));
-    Reports::new(interval)
+    let reports = Reports::new(interval);
+    #[cfg(target_os = "linux")]
+    if let Some(path) = &serve.watching.metrics_file {
+        let kept = metrics::start(path, identity, standing, lifeline)?;
+        return Ok(kept.map(|file| reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL))));
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (identity, standing, lifeline);
+    Ok(Ok(reports))
 }
 
 /// Random bits of the system's, by way of the standard library's own hash keys.

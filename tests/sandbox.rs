@@ -4,8 +4,10 @@
 //! | --- | --- |
 //! | `channel` | what only the control channel may |
 //! | `child` | a process that enters the sandbox for real and then does one thing |
+//! | `companion` | a process beside the relay: its own sandbox, and its end with the relay |
 //! | `forbidden` | each class of call that nothing of softnet's makes |
 //! | `legal` | memory, time, messages and each way to end |
+//! | `metrics` | what the companion for the metrics' file may |
 //! | `messages` | what the filter cannot see: names and descriptors in messages |
 //! | `running` | the real softnet, and a start that cannot be confined |
 #![cfg(target_os = "linux")]
@@ -15,23 +17,33 @@
 mod channel;
 #[path = "sandbox/child.rs"]
 mod child;
+#[path = "sandbox/companion.rs"]
+mod companion;
 #[path = "sandbox/forbidden.rs"]
 mod forbidden;
 #[path = "sandbox/legal.rs"]
 mod legal;
 #[path = "sandbox/messages.rs"]
 mod messages;
+#[path = "sandbox/metrics.rs"]
+mod metrics;
 #[path = "segments/model.rs"]
 #[allow(dead_code)]
 mod model;
 #[path = "sandbox/running.rs"]
 mod running;
 
+use softnet::sandbox::calls;
+
 #[test]
-fn the_documentation_has_the_list_of_the_code() {
+fn the_documentation_has_the_lists_of_the_code() {
     let documented = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/privileges.md")).unwrap();
-    let (_, table) = documented.split_once("| call | only | for |\n| --- | --- | --- |\n").expect("the table is there");
-    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
-    let code: Vec<String> = softnet::sandbox::calls::ALLOWED.iter().map(|call| call.row()).collect();
-    assert_eq!(rows, code, "docs/privileges.md is to have these rows:\n{}\n", code.join("\n"));
+    let mut tables = documented.split("| call | only | for |\n| --- | --- | --- |\n").skip(1);
+    for (name, list) in [("EVERY", calls::EVERY), ("RELAY", calls::RELAY), ("METRICS", calls::METRICS)] {
+        let table = tables.next().expect("the table is there");
+        let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+        let code: Vec<String> = list.iter().map(|call| call.row()).collect();
+        assert_eq!(rows, code, "docs/privileges.md is to have these rows of {name}:\n{}\n", code.join("\n"));
+    }
+    assert_eq!(tables.next(), None, "no table more");
 }

@@ -8,13 +8,28 @@
 use super::Relay;
 use crate::engine::{Direction, Duration, Event, Instant, Traffic};
 use crate::logging;
-use crate::stats::{Losses, Snapshot, State, line};
+use crate::stats::{Losses, Snapshot, State, exposition, line};
 
 /// The shortest time between two answers.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What keeps the latest counters somewhere, in the text format of Prometheus.
+pub trait Sink {
+    /// Takes the next version; never blocks.
+    fn write(&mut self, text: &str);
+
+    /// There is no next version.
+    fn end(self: Box<Self>);
+}
+
+/// A sink, and when it is due.
+struct Kept {
+    sink: Box<dyn Sink>,
+    interval: Duration,
+    next: Option<Instant>,
+}
+
 /// When the counters are told.
-#[derive(Debug)]
 pub struct Reports {
     pid: u32,
     /// When the relay began.
@@ -24,6 +39,7 @@ pub struct Reports {
     /// No answer before.
     quiet_until: Option<Instant>,
     is_asked: bool,
+    kept: Option<Kept>,
 }
 
 impl Reports {
@@ -37,19 +53,31 @@ impl Reports {
             next_line: None,
             quiet_until: None,
             is_asked: false,
+            kept: None,
         }
+    }
+
+    /// The same, kept by `sink` as well, a version every `interval`.
+    #[must_use]
+    pub fn kept_by(mut self, sink: Box<dyn Sink>, interval: std::time::Duration) -> Self {
+        self.kept = Some(Kept { sink, interval: interval.into(), next: None });
+        self
     }
 
     /// When the next line is due, if ever.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let answer = if self.is_asked { self.quiet_until } else { None };
-        [self.next_line, answer].into_iter().flatten().min()
+        let kept = self.kept.as_ref().and_then(|kept| kept.next);
+        [self.next_line, answer, kept].into_iter().flatten().min()
     }
 
     /// The relay begins: times count from here.
     pub(super) fn begin(&mut self, now: Instant) {
         self.began = Some(now);
         self.next_line = self.interval.map(|interval| now + interval);
+        if let Some(kept) = &mut self.kept {
+            kept.next = Some(now);
+        }
     }
 
     /// Whether a line is due; then it is as good as told.
@@ -76,6 +104,21 @@ impl Relay {
         if self.reports.is_due(self.lifeline.asked(), now) {
             let line = line::line(&self.snapshot(now, State::Up));
             logging::say(&line);
+        }
+        if let Some(Kept { next: Some(next), .. }) = self.reports.kept
+            && now >= next
+        {
+            self.keep(now, State::Up);
+        }
+    }
+
+    /// Gives the sink a version.
+    fn keep(&mut self, now: Instant, state: State) {
+        // Taken out meanwhile: the text is made of all that the relay has.
+        if let Some(mut kept) = self.reports.kept.take() {
+            kept.sink.write(&exposition::text(&self.snapshot(now, state)));
+            kept.next = Some(now + kept.interval);
+            self.reports.kept = Some(kept);
         }
     }
 
@@ -104,8 +147,12 @@ impl Relay {
         }
     }
 
-    pub(super) fn report_at_the_end(&mut self) {
+    pub(super) fn report_at_the_end(&mut self, now: Instant) {
         self.report_events();
+        self.keep(now, State::Ended);
+        if let Some(kept) = self.reports.kept.take() {
+            kept.sink.end();
+        }
         let counters = self.engine.counters();
         for (side, direction) in [("guest", Direction::FromGuest), ("host", Direction::FromHost)] {
             let Traffic { frames, bytes } = counters.forwarded(direction);

@@ -1,7 +1,8 @@
 //! The system calls that softnet makes after the drop. Any other ends the process at once.
 //!
-//! # The list
-//! [`ALLOWED`] was made from what the relay, the standard library, the allocator and the ways to end call, under glibc and
+//! # The lists
+//! [`EVERY`] is what each process of softnet's calls, [`RELAY`] what the relay calls besides, and each companion has a list of its
+//! own ([`crate::companion`]). They were made from what the relay, the standard library, the allocator and the ways to end call, under glibc and
 //! musl, on x86-64 and arm64; docs/privileges.md prints it. Where an argument that the filter can see tells the use of ours
 //! from another, only ours is allowed. A call that is not used is not there, however harmless: each is a door to the kernel.
 //!
@@ -21,6 +22,10 @@ use seccompiler::{
 };
 
 use super::Features;
+
+mod lists;
+
+pub use lists::{EVERY, METRICS, RELAY};
 
 /// A system call that softnet may make.
 #[derive(Clone, Copy, Debug)]
@@ -51,63 +56,9 @@ enum Only {
     AskForFlags,
     Reply,
     ShutDown,
+    NewFile,
+    Unlink,
 }
-
-macro_rules! allowed {
-    ($($(#[$attribute:meta])* $name:ident, $number:ident, $only:ident, $why:literal;)+) => {
-        &[$({
-            #[allow(unused_mut, unused_assignments)]
-            let mut number = None;
-            $(#[$attribute])*
-            {
-                number = Some(libc::$number);
-            }
-            Allowed { name: stringify!($name), number, only: Only::$only, why: $why }
-        }),+]
-    };
-}
-
-/// All of them, in the order of what they are for.
-#[rustfmt::skip] // one line a call, as in the documentation
-pub const ALLOWED: &[Allowed] = allowed! {
-    recvmmsg, SYS_recvmmsg, ReceiveFrames, "frames from the guest";
-    sendmmsg, SYS_sendmmsg, SendFrames, "frames to the guest";
-    writev, SYS_writev, Any, "runs of frames to the TAP device, one a call; the C library's last words about a damaged heap or stack";
-    read, SYS_read, Any, "frames from the TAP device, a run or one a call";
-    write, SYS_write, Any, "frames to the TAP device that go alone; messages to standard error";
-    #[cfg(target_arch = "x86_64")]
-    poll, SYS_poll, Any, "the relay's wait (x86-64)";
-    #[cfg(not(target_arch = "x86_64"))]
-    ppoll, SYS_ppoll, Any, "the relay's wait (arm64, which has no poll)";
-    sendto, SYS_sendto, Send, "the question to the kernel whether the guest's end is open; the signal handler's wake-up";
-    recvfrom, SYS_recvfrom, Receive, "the kernel's answer; the wake-up";
-    rt_sigreturn, SYS_rt_sigreturn, Any, "the way back from a signal handler";
-    restart_syscall, SYS_restart_syscall, Any, "a wait that SIGSTOP or a debugger interrupted goes on by it";
-    clock_gettime, SYS_clock_gettime, Any, "the time, where the vDSO cannot tell it (virtual machines without a stable counter)";
-    close, SYS_close, Any, "descriptors at the end, and that of the launcher when it has ended";
-    brk, SYS_brk, Any, "memory";
-    mmap, SYS_mmap, AnonymousMemory, "memory";
-    mremap, SYS_mremap, Any, "memory: a buffer that grows";
-    munmap, SYS_munmap, Any, "memory; the signal stack at the end";
-    mprotect, SYS_mprotect, NoCode, "memory: musl; glibc where the heap cannot grow in place";
-    madvise, SYS_madvise, Any, "memory: musl gives back what is free; glibc where it was told to use huge pages";
-    flock, SYS_flock, Unlock, "the end: the guest's MAC is free for its next softnet";
-    sigaltstack, SYS_sigaltstack, Any, "the end: the standard library gives up its signal stack";
-    exit_group, SYS_exit_group, Any, "the end";
-    rt_sigprocmask, SYS_rt_sigprocmask, Any, "abort(3)";
-    rt_sigaction, SYS_rt_sigaction, Faults, "abort(3); the standard library's handler of faults steps aside";
-    #[cfg(target_env = "gnu")]
-    getpid, SYS_getpid, Any, "abort(3) (glibc)";
-    gettid, SYS_gettid, Any, "abort(3); a panic names its thread";
-    #[cfg(target_env = "gnu")]
-    tgkill, SYS_tgkill, Abort, "abort(3) (glibc)";
-    #[cfg(target_env = "musl")]
-    tkill, SYS_tkill, AbortThread, "abort(3) (musl)";
-    futex, SYS_futex, Wake, "a panic that unwinds: the unwinder's first use wakes whoever waits for it, and nobody does";
-    fcntl, SYS_fcntl, AskForFlags, "a build with debug assertions asks before it closes";
-    sendto, SYS_sendto, Reply, "`--control-fd`: replies to its client";
-    shutdown, SYS_shutdown, ShutDown, "`--control-fd`: the end of the channel, which the client is to see";
-};
 
 impl Allowed {
     /// Its row in the table of docs/privileges.md.
@@ -135,6 +86,8 @@ impl Only {
             Only::AskForFlags => "`F_GETFD`",
             Only::Reply => "the channel's socket; no address given; flags exactly `MSG_DONTWAIT`, `MSG_NOSIGNAL`",
             Only::ShutDown => "the channel's socket, `SHUT_RDWR`",
+            Only::NewFile => "`O_WRONLY`, `O_CREAT`, `O_EXCL`, `O_NOFOLLOW`, `O_CLOEXEC`",
+            Only::Unlink => "flags 0",
         }
     }
 
@@ -175,18 +128,29 @@ impl Only {
             Only::AskForFlags => all(vec![is(1, libc::F_GETFD)?]),
             Only::Reply => all(vec![is_channel()?, is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?, is_null(4)?]),
             Only::ShutDown => all(vec![is_channel()?, is(1, libc::SHUT_RDWR)?]),
+            // The C library may add O_LARGEFILE, which says nothing here.
+            Only::NewFile => all(vec![SeccompCondition::new(
+                2,
+                Dword,
+                MaskedEq(!number(libc::O_LARGEFILE | 0o100_000)),
+                number(NEW_FILE),
+            )?]),
+            Only::Unlink => all(vec![is(2, 0)?]),
         }
     }
 }
+
+/// How a file is made that nobody else has made.
+const NEW_FILE: libc::c_int = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
 
 /// The bits of a flag or a number that is not negative.
 fn number(value: libc::c_int) -> u64 {
     value.unsigned_abs().into()
 }
 
-fn program(features: Features) -> Result<BpfProgram, BackendError> {
+fn program(list: &[Allowed], features: Features) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<_, Vec<SeccompRule>> = BTreeMap::new();
-    for call in ALLOWED.iter().filter(|call| call.only.is_needed(features)) {
+    for call in EVERY.iter().chain(list).filter(|call| call.only.is_needed(features)) {
         if let Some(number) = call.number {
             // The lines of one call are alternatives. A test sees to it that each of them has a condition.
             rules.entry(number).or_default().extend(call.only.rules(features)?);
@@ -196,12 +160,12 @@ fn program(features: Features) -> Result<BpfProgram, BackendError> {
     SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?.try_into()
 }
 
-/// Allows the calls of the list to all threads of this process and kills it at any other, for good.
+/// Allows [`EVERY`] call and those of the list to all threads of this process and kills it at any other, for good.
 ///
 /// # Errors
 /// What the kernel refused: it has no seccomp, or another thread has a filter of its own.
-pub(super) fn install(features: Features) -> Result<(), seccompiler::Error> {
-    apply_filter_all_threads(&program(features)?)
+pub(super) fn install(list: &[Allowed], features: Features) -> Result<(), seccompiler::Error> {
+    apply_filter_all_threads(&program(list, features)?)
 }
 
 #[cfg(test)]
@@ -210,18 +174,25 @@ mod tests {
 
     use super::*;
 
+    const LISTS: [&[Allowed]; 2] = [RELAY, METRICS];
+
     #[test]
     fn each_call_is_listed_once_or_with_a_condition_on_every_line() {
-        let mut names = HashSet::new();
-        let again: HashSet<_> = ALLOWED.iter().map(|call| call.name).filter(|name| !names.insert(*name)).collect();
-        for call in ALLOWED.iter().filter(|call| again.contains(call.name)) {
-            assert_ne!(call.only, Only::Any, "{}: the condition of its other line would mean nothing", call.name);
+        for list in LISTS {
+            let mut names = HashSet::new();
+            let lines = || EVERY.iter().chain(list);
+            let again: HashSet<_> = lines().map(|call| call.name).filter(|name| !names.insert(*name)).collect();
+            for call in lines().filter(|call| again.contains(call.name)) {
+                assert_ne!(call.only, Only::Any, "{}: the condition of its other line would mean nothing", call.name);
+            }
         }
     }
 
     #[test]
     fn the_filter_fits_into_the_kernel() {
-        let length = program(Features { channel: Some(3) }).unwrap().len();
-        assert!(length < 400, "{length} instructions, of the 4096 that the kernel takes");
+        for list in LISTS {
+            let length = program(list, Features { channel: Some(3) }).unwrap().len();
+            assert!(length < 400, "{length} instructions, of the 4096 that the kernel takes");
+        }
     }
 }

@@ -1,10 +1,10 @@
-//! Landlock without a rule: all that it knows to restrict is refused (landlock(7)).
+//! Landlock: all that it knows to restrict is refused, but for the few [`Leave`]s that a companion has (landlock(7)).
 //!
-//! Three system calls and one structure; the crate of that name is for rules, of which there are none here.
+//! Three system calls and as many structures.
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 const CREATE_RULESET_VERSION: libc::c_uint = 1;
 
@@ -47,8 +47,62 @@ impl Ruleset {
     }
 }
 
-/// Refuses this thread everything, for good. `no_new_privs` is set already.
-pub(super) fn restrict() -> io::Result<Abi> {
+/// What is left to a process, as an exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// TCP connections to this port, wherever (ABI 4).
+    ConnectTcp(u16),
+    /// To make, write, replace and remove files in this directory.
+    WriteIn(RawFd),
+}
+
+/// `struct landlock_net_port_attr`.
+#[repr(C)]
+struct NetPort {
+    allowed_access: u64,
+    port: u64,
+}
+
+/// `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct PathBeneath {
+    allowed_access: u64,
+    parent_fd: i32,
+}
+
+impl Leave {
+    const CONNECT_TCP: u64 = 1 << 1;
+    /// `_WRITE_FILE`, `_REMOVE_FILE`, `_MAKE_REG`, `_TRUNCATE`.
+    const WRITE: u64 = 1 << 1 | 1 << 5 | 1 << 8 | 1 << 14;
+
+    /// Adds it to the rules, as far as they handle it at all: what they do not handle, nothing refuses.
+    fn add_to(self, rules: &OwnedFd, ruleset: &Ruleset) -> io::Result<()> {
+        const PATH_BENEATH: libc::c_int = 1;
+        const NET_PORT: libc::c_int = 2;
+        let add = |kind: libc::c_int, rule: *const libc::c_void| {
+            // SAFETY: the pointer is to the structure that this kind of rule has, alive through the call.
+            match unsafe { libc::syscall(libc::SYS_landlock_add_rule, rules.as_raw_fd(), kind, rule, 0) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        match self {
+            Leave::ConnectTcp(port) => {
+                let allowed_access = Self::CONNECT_TCP & ruleset.handled_access_net;
+                let rule = NetPort { allowed_access, port: port.into() };
+                if allowed_access == 0 { Ok(()) } else { add(NET_PORT, (&raw const rule).cast()) }
+            }
+            Leave::WriteIn(parent_fd) => {
+                let allowed_access = Self::WRITE & ruleset.handled_access_fs;
+                let rule = PathBeneath { allowed_access, parent_fd };
+                add(PATH_BENEATH, (&raw const rule).cast())
+            }
+        }
+    }
+}
+
+/// Refuses this thread everything but what is left, for good. `no_new_privs` is set already.
+pub(super) fn restrict(left: &[Leave]) -> io::Result<Abi> {
     let none = std::ptr::null::<Ruleset>();
     // SAFETY: asked for the version alone, the kernel takes no structure.
     let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0, CREATE_RULESET_VERSION) };
@@ -62,6 +116,9 @@ pub(super) fn restrict() -> io::Result<Abi> {
     }
     // SAFETY: the kernel has just made this descriptor (close-on-exec by itself) for us.
     let rules = unsafe { OwnedFd::from_raw_fd(i32::try_from(raw).map_err(io::Error::other)?) };
+    for leave in left {
+        leave.add_to(&rules, &ruleset)?;
+    }
     // SAFETY: the call takes numbers only.
     match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) } {
         0 => Ok(abi),

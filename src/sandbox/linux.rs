@@ -8,23 +8,37 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::{Features, SandboxError, calls, landlock, nowhere};
+use super::landlock::Leave;
+use super::{Features, Room, SandboxError, calls, landlock, nowhere};
 
-/// poll(2) refuses more entries than RLIMIT_NOFILE says, and the relay polls five.
-const POLLED: u64 = 5;
+/// poll(2) refuses more entries than RLIMIT_NOFILE says, and the relay polls six.
+const POLLED: u64 = 6;
 
 /// What [`super::enter`] does on Linux.
 pub(super) fn confine(features: Features) -> Result<(), SandboxError> {
+    restrict(&[])?;
+    let free = lowest_free_descriptor().map_err(|source| SandboxError::Limit { what: "descriptors", source })?;
+    lower_limits(free.max(POLLED))?;
+    calls::install(calls::RELAY, features).map_err(|error| SandboxError::Filter(error.to_string()))
+}
+
+/// What [`super::enter_as`] does.
+pub(super) fn confine_as(room: &Room<'_>) -> Result<(), SandboxError> {
+    restrict(room.left)?;
+    lower_limits(room.descriptors)?;
+    calls::install(room.calls, Features::default()).map_err(|error| SandboxError::Filter(error.to_string()))
+}
+
+fn restrict(left: &[Leave]) -> Result<(), SandboxError> {
     if !nowhere::is_empty() {
         return Err(SandboxError::Root);
     }
     require_one_thread()?;
-    match landlock::restrict() {
+    match landlock::restrict(left) {
         Ok(abi) => log::debug!("sandbox: Landlock {abi} and seccomp"),
         Err(error) => log::debug!("sandbox: seccomp without Landlock, which this kernel does not give us: {error}"),
     }
-    lower_limits()?;
-    calls::install(features).map_err(|error| SandboxError::Filter(error.to_string()))
+    Ok(())
 }
 
 /// Landlock and the secure bits are a thread's. The setup had a thread of its own, for a moment (`sys::peer`): the kernel
@@ -44,17 +58,17 @@ fn require_one_thread() -> Result<(), SandboxError> {
     Err(SandboxError::Threads)
 }
 
-/// No process beside this one, no core, and no descriptor more: the limit is the lowest number that is free, so that none
-/// can be made here and none can be received in a message. What softnet itself closes later leaves a number to be taken.
+/// No process beside this one, no core, and no more descriptors than are told. For the relay that is the lowest number that is
+/// free, so that none can be made here and none can be received in a message. What softnet itself closes later leaves a number to
+/// be taken.
 ///
 /// RLIMIT_FSIZE stays as it is: standard error may be a file, and the signal at its limit would end softnet. So does memory: an
 /// allocation that fails ends it as well.
-fn lower_limits() -> Result<(), SandboxError> {
+fn lower_limits(descriptors: u64) -> Result<(), SandboxError> {
     let set = |resource, what, limit| {
         setrlimit(resource, limit, limit).map_err(|errno| SandboxError::Limit { what, source: errno.into() })
     };
-    let free = lowest_free_descriptor().map_err(|source| SandboxError::Limit { what: "descriptors", source })?;
-    set(Resource::RLIMIT_NOFILE, "descriptors", free.max(POLLED))?;
+    set(Resource::RLIMIT_NOFILE, "descriptors", descriptors)?;
     set(Resource::RLIMIT_NPROC, "processes", 0)?;
     set(Resource::RLIMIT_CORE, "core files", 0)
 }

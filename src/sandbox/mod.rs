@@ -10,12 +10,13 @@
 //! | at the drop | the root directory is one that is empty and removed (`nowhere`) | paths, also those that a *message* names |
 //! | after it | one thread; limits | what the filter does not cover: a second thread, descriptors that a message brings |
 //! | | Landlock: no file, no TCP, no signal, no abstract socket | the same as the filter, should that have a hole |
-//! | last | seccomp: [`calls::ALLOWED`], the process is killed at any other call | everything else |
+//! | last | seccomp: [`calls::EVERY`] and [`calls::RELAY`], the process is killed at any other call | everything else |
 //!
 //! A part of it that a kernel may lack, and without which the rest still holds, is left out with a line at debug level:
 //! Landlock alone. Anything else that fails ends the start.
 //!
-//! [`enter`] takes the proof of the drop and gives the one that the relay asks for: both have happened.
+//! [`enter`] takes the proof of the drop and gives the one that the relay asks for: both have happened. A companion
+//! ([`crate::companion`]) enters one with a list of calls and leaves of its own, [`enter_as`].
 //!
 //! May: system calls that only take something away from this process. Must not: need root after the drop.
 
@@ -33,6 +34,8 @@ pub(crate) mod nowhere;
 use std::io;
 use std::os::fd::RawFd;
 
+#[cfg(target_os = "linux")]
+pub use landlock::Leave;
 use thiserror::Error;
 
 use crate::privilege::Unprivileged;
@@ -79,6 +82,27 @@ impl Confined {
 pub struct Features {
     /// The control channel's socket.
     pub channel: Option<RawFd>,
+}
+
+/// What a companion may still do.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug)]
+pub struct Room<'a> {
+    /// The calls that it makes besides [`calls::EVERY`].
+    pub calls: &'a [calls::Allowed],
+    /// What Landlock leaves to it.
+    pub left: &'a [Leave],
+    /// No descriptor has this number or a higher one (RLIMIT_NOFILE).
+    pub descriptors: u64,
+}
+
+/// Enters a companion's sandbox, for the rest of the process's life.
+///
+/// # Errors
+/// As [`enter`].
+#[cfg(target_os = "linux")]
+pub fn enter_as(_dropped: Unprivileged, room: &Room<'_>) -> Result<(), SandboxError> {
+    linux::confine_as(room)
 }
 
 /// Enters the sandbox, for the rest of the process's life. Every descriptor and all code that is needed from here on is

@@ -3,6 +3,7 @@
 //! * [`batch`]: frames in memory, allocated once.
 //! * [`clock`]: the clock that leases lapse by.
 //! * [`command`]: programs started with nothing of the caller's.
+//! * [`fork`]: a second process of softnet's own.
 //! * [`ids`]: who this process is to the kernel, on each system.
 //! * [`inherited`]: descriptors that another program gave us, checked before they are used.
 //! * [`datagram`]: frames to and from the guest's socket, many a system call.
@@ -21,6 +22,8 @@ pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod command;
 pub mod datagram;
+#[cfg(target_os = "linux")]
+pub mod fork;
 pub mod ids;
 pub mod inherited;
 #[cfg(target_os = "linux")]

@@ -100,7 +100,8 @@ pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
         if first > last {
             return Ok(());
         }
-        // SAFETY: called before softnet itself has opened anything, so that no owned descriptor is in the range.
+        // SAFETY: called before softnet itself has opened anything, so that no owned descriptor is in the range; or in a child
+        // that drops none of its parent's.
         let result = unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, last as libc::c_uint, 0) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };

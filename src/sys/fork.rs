@@ -1,0 +1,94 @@
+//! A second process of softnet's own (fork(2)), which has what it is given and nothing else.
+//!
+//! fork(2) copies all: descriptors, signal handlers, memory. So the child begins by leaving it: the signals that end softnet are
+//! the parent's to hear, and every descriptor but those that are named is closed, standard input and output being sockets
+//! of the launcher's as often as not. Nothing of the parent's memory is dropped there: what a value would close when it is dropped is
+//! another's by then, or nobody's.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, getpid, getppid};
+
+use super::process;
+
+/// What comes to all processes of a terminal, of a session or of a service; the child ends when its parent does, and has no
+/// counters to tell.
+const THE_PARENTS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1];
+
+/// What the child exits with after a panic, as a program does.
+const PANICKED: i32 = 101;
+
+/// Runs `body` in a child, which ends with the number that it returns. There, `kept` and standard error are all descriptors that are
+/// open, standard input and output lead nowhere, and the signals that end softnet are ignored. Whoever calls this waits for no child
+/// afterwards: an ended one leaves nothing, and cannot be waited for.
+///
+/// Setup phase, one thread: a lock that another one held would stay locked in the child.
+///
+/// # Errors
+/// Those of fork(2).
+pub fn run_in_child(kept: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid> {
+    let parent = getpid();
+    // SAFETY: the disposition runs none of our code; with it the kernel keeps no ended child (sigaction(2)).
+    unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigIgn)? };
+    // No handler of the parent's runs in the child: it would write to the parent.
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    // SAFETY: this process has one thread, so that the child's memory is whole and no lock in it is held by somebody who is
+    // not there.
+    let forked = unsafe { nix::unistd::fork() };
+    if let Ok(ForkResult::Child) = forked {
+        let code = catch_unwind(AssertUnwindSafe(|| match begin(parent, &before, kept) {
+            Ok(()) => body(),
+            Err(error) => {
+                log::warn!("a process of softnet's own cannot begin: {error}");
+                1
+            }
+        }));
+        // SAFETY: it does not return, and drops nothing.
+        unsafe { libc::_exit(code.unwrap_or(PANICKED)) }
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    match forked? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => unreachable!("the child has ended above"),
+    }
+}
+
+fn begin(parent: Pid, mask: &SigSet, kept: &[RawFd]) -> io::Result<()> {
+    die_with_parent()?;
+    if getppid() != parent {
+        return Err(io::Error::other("the parent has ended"));
+    }
+    for signal in THE_PARENTS {
+        // SAFETY: to ignore a signal runs none of our code.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn)? };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None)?;
+    let nothing = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&nothing)?;
+    dup2_stdout(&nothing)?;
+    drop(nothing);
+    process::close_all_but(kept)
+}
+
+/// Asks the kernel to kill this process when its parent ends (prctl(2): PR_SET_PDEATHSIG), stopped or not. It forgets that when
+/// ids change, and Landlock may keep a confined parent's end from being told: to be asked for again after a drop, and not the
+/// only thing to rely on.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
+}
+
+/// What ps(1) and top(1) show this process as: up to 15 bytes.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    Ok(nix::sys::prctl::set_name(name)?)
+}

@@ -8,20 +8,19 @@
 //! *Whole or not at all*: each version is a new file beside the old one, and takes its name once it is whole. A symbolic link of
 //! that name is replaced, and not followed. The mode is 0644 whatever the caller's umask is: the collector is another user.
 //!
-//! Phase: [`start`] belongs to the setup. May: `companion`. Must not: wait for the companion while frames come.
+//! Phase: [`open`] and [`start`] belong to the setup. May: `companion`. Must not: wait for the companion while frames come.
 
 mod keeper;
 mod part;
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use thiserror::Error;
 
@@ -74,26 +73,42 @@ pub struct MetricsFile {
     is_behind: bool,
 }
 
-/// Opens the directory of `path` for the caller, starts the companion and has it try. The inner error says that the end came
-/// meanwhile.
+/// A directory that was opened for the caller, and in which a file could be made by its rights.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    identity: Identity,
+    directory: RawFd,
+    keeper: Keeper,
+}
+
+/// Opens the directory of `path` for the caller, and tries it.
+///
+/// # Errors
+/// What the caller may not do.
+pub fn open(path: &Path, identity: Identity, standing: Standing) -> Result<Place, MetricsError> {
+    let (directory, keeper) =
+        identity.act(standing, || find(path))?.map_err(|error| refused(path, identity, error.to_string()))?;
+    Ok(Place { path: path.to_owned(), identity, directory, keeper })
+}
+
+fn refused(path: &Path, identity: Identity, reason: String) -> MetricsError {
+    MetricsError::Refused { path: path.to_owned(), identity, reason }
+}
+
+/// Starts the companion, after the setup's last program was run, and has it try as well: it is confined, and a caller's further groups
+/// are gone. The inner error says that the end came meanwhile.
 ///
 /// # Errors
 /// What failed.
-pub fn start(
-    path: &Path,
-    identity: Identity,
-    standing: Standing,
-    lifeline: &mut Lifeline,
-) -> Result<Result<MetricsFile, End>, MetricsError> {
-    let refused = |reason: String| MetricsError::Refused { path: path.to_owned(), identity, reason };
-    let (directory, name) = identity.act(standing, || find(path))?.map_err(|error| refused(error.to_string()))?;
-    let kept = [directory.as_raw_fd()];
-    let left = [Leave::WriteIn(directory.as_raw_fd())];
+pub fn start(place: Place, lifeline: &mut Lifeline) -> Result<Result<MetricsFile, End>, MetricsError> {
+    let Place { path, identity, directory, keeper } = place;
+    let refused = |reason: String| refused(&path, identity, reason);
+    let left = [Leave::WriteIn(directory)];
     // The directory, the line, the standard streams, and a file.
     let room = Room { calls: calls::METRICS, left: &left, descriptors: 64 };
-    let keeper = Keeper::new(directory, &name, std::process::id());
     let work = move |line| keeper.keep(line);
-    let plan = Plan { purpose: "--metrics-file", name: c"softnet-metrics", kept: &kept, room, work };
+    let plan = Plan { purpose: "--metrics-file", name: c"softnet-metrics", kept: &[directory], room, work };
     let mut companion = match companion::start(identity, plan, lifeline)? {
         Ok(companion) => companion,
         Err(end) => return Ok(Err(end)),
@@ -116,8 +131,8 @@ pub fn start(
     Err(refused("its directory does not answer".into()))
 }
 
-/// The directory, and the name in it.
-fn find(path: &Path) -> io::Result<(OwnedFd, CString)> {
+/// The directory's number, and who keeps a file in it, tried.
+fn find(path: &Path) -> io::Result<(RawFd, Keeper)> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -125,8 +140,11 @@ fn find(path: &Path) -> io::Result<(OwnedFd, CString)> {
         return Err(io::Error::other("the file's name is too long"));
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let directory = open(directory, flags, Mode::empty())?;
-    Ok((directory, CString::new(name.as_bytes())?))
+    let directory = nix::fcntl::open(directory, flags, Mode::empty())?;
+    let number = directory.as_raw_fd();
+    let keeper = Keeper::new(directory, name, std::process::id());
+    keeper.try_out()?;
+    Ok((number, keeper))
 }
 
 impl Sink for MetricsFile {

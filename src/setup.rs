@@ -8,8 +8,8 @@
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. Arguments that only root itself may give; whom to become.
 //! 5. These sockets are adopted, every other descriptor but 0, 1 and 2 closed.
-//! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. What keeps the counters in a
-//!    file is started, by the rights of whom softnet becomes.
+//! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. The directory of
+//!    `--metrics-file` is opened, by the rights of whom softnet becomes.
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase.
 //! 9. Root is dropped, for good, and that is proven.
@@ -141,10 +141,8 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     // 6. From here on, softnet ends in order.
     let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;
 
-    let reports = match open_reports(serve, identity, standing, &mut lifeline)? {
-        Ok(reports) => reports,
-        Err(end) => return Ok(Outcome::Ended(end)),
-    };
+    #[cfg(target_os = "linux")]
+    let place = serve.watching.metrics_file.as_ref().map(|path| metrics::open(path, identity, standing)).transpose()?;
 
     // 7. The host's link.
     let policy = serve.policy()?;
@@ -156,7 +154,14 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
 
     warn_of_loopholes(&policy, host.network().gateway);
 
-    // 8. The engine and the relay.
+    // 8. The engine and the relay, and what keeps the counters in a file.
+    #[cfg(target_os = "linux")]
+    let reports = match reports(serve, place, &mut lifeline)? {
+        Ok(reports) => reports,
+        Err(end) => return Ok(Outcome::Ended(end)),
+    };
+    #[cfg(not(target_os = "linux"))]
+    let reports = Reports::new(stats_interval(serve));
     let engine = Engine::new(Config {
         guest_mac: serve.vm_mac_address,
         net_type: serve.vm_net_type.into(),
@@ -238,22 +243,21 @@ fn watch(serve: &Serve) -> Watch {
 }
 
 /// When and where the counters are told; the inner error says that the end came meanwhile.
-fn open_reports(
+#[cfg(target_os = "linux")]
+fn reports(
     serve: &Serve,
-    identity: Identity,
-    standing: Standing,
+    place: Option<metrics::Place>,
     lifeline: &mut Lifeline,
 ) -> Result<Result<Reports, End>, SetupError> {
-    let interval = serve.watching.stats_interval.map(|seconds| Duration::from_secs(seconds.into()));
+    let interval = stats_interval(serve);
     let reports = Reports::new(interval);
-    #[cfg(target_os = "linux")]
-    if let Some(path) = &serve.watching.metrics_file {
-        let kept = metrics::start(path, identity, standing, lifeline)?;
-        return Ok(kept.map(|file| reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL))));
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (identity, standing, lifeline);
-    Ok(Ok(reports))
+    let Some(place) = place else { return Ok(Ok(reports)) };
+    let kept = metrics::start(place, lifeline)?;
+    Ok(kept.map(|file| reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL))))
+}
+
+fn stats_interval(serve: &Serve) -> Option<Duration> {
+    serve.watching.stats_interval.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// Random bits of the system's, by way of the standard library's own hash keys.

@@ -316,7 +316,7 @@ fn every_line_is_an_object_where_that_was_asked_for() {
         })
         .unwrap();
         let expected = serde_json::json!({
-            "level": "info", "message": "dropped", "direction": "from_guest", "reason": "blocked", "bytes": 43,
+            "level": "info", "message": "dropped", "direction": "from_guest", "reason": "blocked", "bytes": 60,
             "source_mac": MAC.to_string(), "destination_mac": gateway_mac(&guest).to_string(), "protocol": "udp",
             "source": me.to_string(), "destination": "203.0.113.9", "source_port": 4000, "destination_port": 443,
             "decider": "block", "entry": "203.0.113.9/32", "left_out": 0

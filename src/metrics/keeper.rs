@@ -3,10 +3,10 @@
 //! In its sandbox it has no other name to go to: its root directory is empty and removed, and where the kernel has Landlock, it
 //! may make, replace and remove files in that directory and below, and nothing else.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -44,12 +44,11 @@ pub(super) fn temporary(name: &[u8], process: u32) -> Vec<u8> {
 impl Keeper {
     /// Keeps the file `name` of `directory`; `process` tells it from others that keep one of that name.
     #[must_use]
-    pub fn new(directory: OwnedFd, name: &CString, process: u32) -> Self {
-        let name = name.as_bytes();
+    pub fn new(directory: OwnedFd, name: &OsStr, process: u32) -> Self {
         Keeper {
             directory,
-            temporary: OsString::from_vec(temporary(name, process)),
-            name: OsString::from_vec(name.to_vec()),
+            temporary: OsString::from_vec(temporary(name.as_bytes(), process)),
+            name: name.to_owned(),
             has_failed: false,
         }
     }
@@ -79,7 +78,7 @@ impl Keeper {
     }
 
     /// Makes a file, and removes it.
-    fn try_out(&self) -> io::Result<()> {
+    pub(super) fn try_out(&self) -> io::Result<()> {
         drop(self.make()?);
         self.remove();
         Ok(())
@@ -137,7 +136,7 @@ mod tests {
 
         fn keeper(&self) -> Keeper {
             let directory = fs::File::open(&self.path).unwrap();
-            Keeper::new(directory.into(), &CString::new("guest.prom").unwrap(), 7)
+            Keeper::new(directory.into(), OsStr::new("guest.prom"), 7)
         }
 
         fn names(&self) -> Vec<OsString> {

@@ -64,7 +64,7 @@ fn it_replaces_its_file_again_and_again() {
     let directory = place.open();
     let prepare = || {
         let number = directory.as_raw_fd();
-        let keeper = Keeper::new(directory, &c"guest.prom".to_owned(), 7);
+        let keeper = Keeper::new(directory, std::ffi::OsStr::new("guest.prom"), 7);
         (Features::default(), start(number, move |line| keeper.keep(line)))
     };
     inside_with_features(prepare, |mut companion| {

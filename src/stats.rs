@@ -101,6 +101,12 @@ pub struct Snapshot<'a> {
     pub forwards: &'a [ForwardStats],
 }
 
+/// The number of this process.
+#[must_use]
+pub fn own_pid() -> u32 {
+    std::process::id()
+}
+
 /// Whether the relay goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {

@@ -8,7 +8,7 @@
 use super::Relay;
 use crate::engine::{Direction, Duration, Event, Instant, Traffic};
 use crate::logging;
-use crate::stats::{Losses, Snapshot, State, exposition, line};
+use crate::stats::{Losses, Snapshot, State, exposition, line, own_pid};
 
 /// The shortest time between two answers.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ impl Reports {
     #[must_use]
     pub fn new(interval: Option<std::time::Duration>) -> Self {
         Reports {
-            pid: std::process::id(),
+            pid: own_pid(),
             began: None,
             interval: interval.map(Duration::from),
             next_line: None,

@@ -181,3 +181,48 @@ fn contents(object: Object, contents: &Contents) -> Object {
         Contents::Other(ether_type) => object.text("ether_type", &format!("0x{ether_type:04x}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::limiter::MOST;
+    use super::*;
+    use crate::stats::tests::engine;
+
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    fn keep(line: &str) -> bool {
+        SAID.lock().unwrap().push(line.into());
+        true
+    }
+
+    #[test]
+    fn a_flood_of_one_reason_does_not_hide_another_and_no_drop_is_lost_from_the_count() {
+        let mut engine = engine();
+        let mut log = DropLog { say: keep, ..DropLog::new(Format::Json) };
+        let at = Instant::from_secs(10);
+        let mut judge = |log: &mut DropLog, frame: &[u8]| {
+            let verdict = engine.on_guest_frame(frame, at);
+            log.judged(Direction::FromGuest, frame, verdict, &engine, at);
+        };
+        for _ in 0..10_000 {
+            judge(&mut log, b"\x1b[2J short");
+        }
+        judge(&mut log, &[0x1b; 60]);
+        assert_eq!(log.next_deadline(), Some(Instant::from_secs(11)));
+        log.turn(Instant::from_secs(11));
+        assert_eq!(log.next_deadline(), None);
+        log.end();
+        let lines = std::mem::take(&mut *SAID.lock().unwrap());
+        let read: Vec<serde_json::Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |reason: &str| read.iter().filter(|line| line["reason"] == reason).collect::<Vec<_>>();
+        let short = of("frame-too-short");
+        assert_eq!(short.len(), usize::from(MOST) + 1);
+        assert_eq!(short.last().unwrap()["left_out"], 10_000 - u64::from(MOST));
+        let source = of("ethernet-source");
+        assert_eq!(source.len(), 1, "{lines:?}");
+        assert_eq!(source[0]["source_mac"], "1b:1b:1b:1b:1b:1b");
+        assert!(!lines.iter().any(|line| line.trim_end().contains(char::is_control)));
+    }
+}

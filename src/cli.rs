@@ -12,6 +12,7 @@ mod reject;
 mod run;
 mod serve;
 mod values;
+mod watch;
 
 use std::ffi::OsString;
 
@@ -26,6 +27,7 @@ pub use reject::Refusing;
 pub use run::{READY_FD, Run};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, NAME_LENGTH, Never};
+pub use watch::{LogFormat, WatchOptions};
 
 const AFTER_HELP: &str = "\
 LIST: 10.0.0.0/8,192.0.2.7,@host,github.com,*.example.org, commas between, each

@@ -20,6 +20,7 @@
 //! | [`record`] | one file, opened before the drop | name a path |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`watch`] | verdicts, and the engine's words about frames | change a verdict, block |
+//! | `stats`, `metrics` | numbers; a companion that keeps them in a file | see a frame |
 //! | `companion` | privilege, sandbox, sys | see a frame; outlive the relay |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
@@ -42,6 +43,8 @@ pub mod host;
 pub mod lifeline;
 pub mod listener;
 pub mod logging;
+#[cfg(target_os = "linux")]
+pub mod metrics;
 pub mod privilege;
 pub mod record;
 pub mod relay;
@@ -49,6 +52,7 @@ pub mod run;
 pub mod sandbox;
 pub mod segments;
 pub mod setup;
+pub mod stats;
 pub mod subcommand;
 pub mod sys;
 pub mod watch;

@@ -53,10 +53,16 @@ impl Lifeline {
         Ok(Lifeline { signals, peer: PeerWatch::new(guest)?, next_look: clock::now() })
     }
 
-    /// Whether a signal has come. Costs a system call: to be asked when the first of [`Lifeline::descriptors`] is readable.
+    /// Whether an ending signal has come. Costs a system call: to be asked when the first of [`Lifeline::descriptors`] is readable.
     #[must_use]
     pub fn signalled(&self) -> bool {
         self.signals.caught()
+    }
+
+    /// Whether the counters were asked for since the last question, by a signal.
+    #[must_use]
+    pub fn asked(&self) -> bool {
+        self.signals.asked()
     }
 
     /// Whether the guest's side is gone. Costs nothing but once a second, when it looks.

@@ -11,7 +11,6 @@ use softnet::cli::{self, Cli};
 use softnet::logging;
 use softnet::setup::{self, Outcome};
 use softnet::subcommand;
-use softnet::sys::stderr::Stderr;
 
 /// A failure; 2 is a usage error.
 const FAILURE: u8 = 1;
@@ -20,8 +19,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            // Whoever reads standard error may be gone or asleep; the exit code still tells.
-            let _ = Stderr::default().write_all(format!("softnet: {error}\n").as_bytes());
+            logging::say_failure(&error.to_string());
             let usage = error.downcast_ref::<Usage>().map(|usage| usage.code);
             ExitCode::from(usage.unwrap_or(FAILURE))
         }
@@ -43,7 +41,7 @@ fn run() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    logging::start();
+    logging::start(cli.serve.as_ref().map(|serve| serve.watching.log_format.into()).unwrap_or_default());
     if let Some(command) = cli.command {
         return Ok(subcommand::run(standing, command)?);
     }

@@ -9,6 +9,8 @@
 //!
 //! May: the engine, the `Host`, `sys`. Must not: look into frames, decide, need root.
 
+mod report;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -21,15 +23,18 @@ use crate::channel::Channel;
 use crate::companion::Companion;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
-use crate::engine::{Allowance, Direction, Engine, Event, Instant, Traffic, Verdict};
+use crate::engine::{Allowance, Direction, Engine, Instant, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::record::{Keeper, Record};
 use crate::sandbox::Confined;
+use crate::stats::Tally;
 use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::clock;
 use crate::sys::datagram::{DatagramIo, Sent};
 use crate::watch::Watch;
+
+pub use report::{Reports, Sink};
 
 /// Batches from one side before the other side and the signals have their turn.
 const BATCHES_A_TURN: usize = 2;
@@ -48,15 +53,6 @@ pub enum RelayError {
     Poll(Errno),
 }
 
-/// Frames that passed the filter and were lost all the same, since the receiver did not take them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// The guest's socket was full, or the frame was too large for it.
-    pub to_guest: u64,
-    /// The host's queue was full.
-    pub to_host: u64,
-}
-
 /// One guest's relay. Made in the setup phase, so that all memory is there before the first frame.
 pub struct Relay {
     guest: OwnedFd,
@@ -68,8 +64,9 @@ pub struct Relay {
     batch: Batch,
     /// Frames of the engine's own, in answer to some of the batch.
     replies: Batch,
-    losses: Losses,
+    tally: Tally,
     watch: Watch,
+    reports: Reports,
     /// What others on the host may know.
     record: Option<Keeper>,
     #[cfg(target_os = "linux")]
@@ -99,8 +96,9 @@ impl Relay {
             io: DatagramIo::new(FRAMES),
             batch: Batch::new(FRAMES, max_frame),
             replies: Batch::new(FRAMES, MAX_REPLY),
-            losses: Losses::default(),
+            tally: Tally::default(),
             watch: Watch::default(),
+            reports: Reports::new(None),
             record: None,
             #[cfg(target_os = "linux")]
             companion: None,
@@ -111,6 +109,13 @@ impl Relay {
     #[must_use]
     pub fn with_channel(mut self, socket: OwnedFd, names: ChannelNames) -> Self {
         self.channel = Some(Channel::new(socket, &self.engine, names));
+        self
+    }
+
+    /// The same, with counters that are told every so often.
+    #[must_use]
+    pub fn with_reports(mut self, reports: Reports) -> Self {
+        self.reports = reports;
         self
     }
 
@@ -147,7 +152,7 @@ impl Relay {
             channel.shut_down();
         }
         self.watch.end(clock::now());
-        self.report_at_the_end();
+        self.report_at_the_end(clock::now());
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");
         }
@@ -159,6 +164,7 @@ impl Relay {
     }
 
     fn turns(&mut self) -> Result<End, RelayError> {
+        self.reports.begin(clock::now());
         loop {
             let ready = self.wait()?;
             let now = clock::now();
@@ -182,7 +188,7 @@ impl Relay {
             {
                 return Ok(end);
             }
-            self.report_events();
+            self.report(now);
             self.watch.turn(now);
             self.keep_record(now);
         }
@@ -197,7 +203,7 @@ impl Relay {
             Allowance::Frames(_) => None,
             Allowance::From(later) => Some(later),
         };
-        let due = [self.engine.next_deadline(), self.watch.next_deadline(), pause];
+        let due = [self.engine.next_deadline(), self.watch.next_deadline(), self.reports.next_deadline(), pause];
         let deadline = due.into_iter().flatten().fold(look, Instant::min);
         let (signals, maker) = self.lifeline.descriptors();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
@@ -218,7 +224,9 @@ impl Relay {
         let held = self.host.holds_frames();
         let channel_has_work = self.channel.as_ref().is_some_and(Channel::has_work);
         let deadline = if held || channel_has_work { now } else { deadline };
-        match poll(&mut fds, timeout_until(deadline, now)) {
+        let waited = poll(&mut fds, timeout_until(deadline, now));
+        self.tally.wakeups += 1;
+        match waited {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Ready::default()),
             Err(errno) => return Err(RelayError::Poll(errno)),
@@ -238,11 +246,12 @@ impl Relay {
             self.batch.clear_for(count);
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
             let more = self.batch.room() == 0;
+            self.tally.note_read(Direction::FromGuest, self.batch.len());
             self.judge(Direction::FromGuest, now);
             self.send_replies_to_guest()?;
             if !self.batch.is_empty() {
                 let taken = self.host.send(&self.batch).map_err(RelayError::Host)?;
-                self.losses.to_host += (self.batch.len() - taken) as u64;
+                self.tally.lost.to_host += (self.batch.len() - taken) as u64;
             }
             if !more {
                 break;
@@ -256,11 +265,12 @@ impl Relay {
             self.batch.clear();
             self.host.receive(&mut self.batch).map_err(RelayError::Host)?;
             let more = self.batch.room() == 0;
+            self.tally.note_read(Direction::FromHost, self.batch.len());
             self.judge(Direction::FromHost, now);
             self.send_replies_to_host()?;
             if !self.batch.is_empty() {
                 match self.io.send(self.guest.as_fd(), &self.batch).map_err(RelayError::Guest)? {
-                    Sent::Taken(taken) => self.losses.to_guest += (self.batch.len() - taken) as u64,
+                    Sent::Taken(taken) => self.tally.lost.to_guest += (self.batch.len() - taken) as u64,
                     Sent::PeerGone => return Ok(Some(End::GuestGone)),
                 }
             }
@@ -273,18 +283,20 @@ impl Relay {
 
     /// A guest that is gone is found out by the next read.
     fn send_replies_to_guest(&mut self) -> Result<(), RelayError> {
+        self.tally.replies += self.replies.len() as u64;
         if !self.replies.is_empty()
             && let Sent::Taken(taken) = self.io.send(self.guest.as_fd(), &self.replies).map_err(RelayError::Guest)?
         {
-            self.losses.to_guest += (self.replies.len() - taken) as u64;
+            self.tally.lost.to_guest += (self.replies.len() - taken) as u64;
         }
         Ok(())
     }
 
     fn send_replies_to_host(&mut self) -> Result<(), RelayError> {
+        self.tally.replies += self.replies.len() as u64;
         if !self.replies.is_empty() {
             let taken = self.host.send(&self.replies).map_err(RelayError::Host)?;
-            self.losses.to_host += (self.replies.len() - taken) as u64;
+            self.tally.lost.to_host += (self.replies.len() - taken) as u64;
         }
         Ok(())
     }
@@ -316,35 +328,7 @@ impl Relay {
         if let Some(keeper) = &mut self.record
             && keeper.is_due(now)
         {
-            keeper.keep(Record::of(&self.engine, [self.losses.to_guest, self.losses.to_host]), now);
-        }
-    }
-
-    fn report_events(&mut self) {
-        while let Some(event) = self.engine.poll_event() {
-            match event {
-                Event::LeaseGranted { address, seconds } => log::info!("the guest has {address} for {seconds} s"),
-                Event::LeaseEnded { address, cause } => log::info!("the guest has lost {address}: {cause}"),
-            }
-        }
-    }
-
-    fn report_at_the_end(&mut self) {
-        self.report_events();
-        let counters = self.engine.counters();
-        for (side, direction) in [("guest", Direction::FromGuest), ("host", Direction::FromHost)] {
-            let Traffic { frames, bytes } = counters.forwarded(direction);
-            let drops: Vec<String> =
-                counters.drops(direction).map(|(reason, count)| format!("{} {count}", reason.name())).collect();
-            log::info!("from the {side}: {frames} frames, {bytes} bytes; dropped: [{}]", drops.join(", "));
-        }
-        let Losses { to_guest, to_host } = self.losses;
-        log::info!("lost: {to_guest} frames to a slow guest, {to_host} to a busy host");
-        match self.host.unusable() {
-            0 => {}
-            unusable => {
-                log::warn!("{unusable} frames of the host's were not what their headers said, and went nowhere")
-            }
+            keeper.keep(Record::of(&self.engine, [self.tally.lost.to_guest, self.tally.lost.to_host]), now);
         }
     }
 }

@@ -9,7 +9,8 @@
 //! 4. The administrator's file ([`Administrator`]); arguments that not everyone may give; whom to become.
 //! 5. These sockets are adopted, every other descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. With `--socket`, the socket
-//!    is made and its first peer waited for in between, by the caller's rights ([`listener`]).
+//!    is made and its first peer waited for in between, by the caller's rights ([`listener`]); so is the directory of
+//!    `--metrics-file` opened.
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase.
 //! 9. Root is dropped, for good, and that is proven.
@@ -34,13 +35,17 @@ use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyE
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError, Owner};
 use crate::lifeline::{End, Lifeline};
 use crate::listener::{self, Leftover, ListenError, Met};
+use crate::logging;
+#[cfg(target_os = "linux")]
+use crate::metrics;
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
 use crate::record::Keeper;
-use crate::relay::Relay;
+use crate::relay::{Relay, Reports};
 use crate::sandbox::{self, Confined, Features, SandboxError};
 use crate::sys::process;
 use crate::sys::signals::Signals;
+use crate::watch::{DropLog, Watch};
 pub use sockets::SocketsError;
 use sockets::{Adopted, Sockets};
 
@@ -86,6 +91,10 @@ pub enum SetupError {
     /// The host's link.
     #[error(transparent)]
     Host(#[from] OpenError),
+    /// The metrics' file.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Metrics(#[from] metrics::MetricsError),
     /// The operator's entries.
     #[error("--allow and --block: {0}")]
     Policy(#[from] EntryError),
@@ -171,6 +180,9 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     };
     let mut lifeline = Lifeline::with(signals, guest.as_fd()).map_err(SetupError::Lifeline)?;
 
+    #[cfg(target_os = "linux")]
+    let place = serve.watching.metrics_file.as_ref().map(|path| metrics::open(path, identity, standing)).transpose()?;
+
     // 7. The host's link.
     let effective = administrator.effective(serve.policy()?);
     if effective.is_held {
@@ -184,7 +196,14 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
 
     warn_of_loopholes(&effective.policy, host.network().gateway);
 
-    // 8. The engine and the relay.
+    // 8. The engine and the relay, and what keeps the counters in a file.
+    #[cfg(target_os = "linux")]
+    let reports = match reports(serve, place, &mut lifeline)? {
+        Ok(reports) => reports,
+        Err(end) => return Ok(Outcome::Ended(end)),
+    };
+    #[cfg(not(target_os = "linux"))]
+    let reports = Reports::new(stats_interval(serve));
     let engine = Engine::new(Config {
         guest_mac: serve.vm_mac_address,
         net_type: serve.vm_net_type.into(),
@@ -208,7 +227,10 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     let record = host.take_record();
     let features =
         Features { channel: control.as_ref().map(AsRawFd::as_raw_fd), record: record.as_ref().map(AsRawFd::as_raw_fd) };
-    let relay = Relay::new(guest, host, engine, lifeline).with_record(record.map(Keeper::new));
+    let relay = Relay::new(guest, host, engine, lifeline)
+        .with_reports(reports)
+        .with_watch(watch(serve))
+        .with_record(record.map(Keeper::new));
     #[cfg(target_os = "linux")]
     let relay = match remover {
         Some(companion) => relay.with_companion(companion),
@@ -243,6 +265,34 @@ fn check_rights(standing: Standing, serve: &Serve, administrator: &Administrator
         return Err(SetupError::RootOnly { flag: "--subnet" });
     }
     Ok(())
+}
+
+/// What looks at verdicts.
+fn watch(serve: &Serve) -> Watch {
+    let watch = Watch::default();
+    // RUST_LOG=softnet=debug asks for all that softnet has to say.
+    if serve.watching.log_drops || log::log_enabled!(target: "softnet::drops", log::Level::Debug) {
+        return watch.with_drop_log(DropLog::new(logging::format()));
+    }
+    watch
+}
+
+/// When and where the counters are told; the inner error says that the end came meanwhile.
+#[cfg(target_os = "linux")]
+fn reports(
+    serve: &Serve,
+    place: Option<metrics::Place>,
+    lifeline: &mut Lifeline,
+) -> Result<Result<Reports, End>, SetupError> {
+    let interval = stats_interval(serve);
+    let reports = Reports::new(interval);
+    let Some(place) = place else { return Ok(Ok(reports)) };
+    let kept = metrics::start(place, lifeline)?;
+    Ok(kept.map(|file| reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL))))
+}
+
+fn stats_interval(serve: &Serve) -> Option<Duration> {
+    serve.watching.stats_interval.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// Random bits of the system's, by way of the standard library's own hash keys.

@@ -9,15 +9,29 @@
 //!
 //! May: the engine's verdicts and its words about frames. Must not: block, change a verdict, hold up a frame.
 
+mod drops;
+mod limiter;
+
+pub use drops::DropLog;
+
 use crate::engine::{Direction, Engine, Instant, Verdict};
 
 /// Everything that looks at verdicts.
 #[derive(Debug, Default)]
 pub struct Watch {
     is_on: bool,
+    drops: Option<Box<DropLog>>,
 }
 
 impl Watch {
+    /// The same, with a drop log.
+    #[must_use]
+    pub fn with_drop_log(mut self, drops: DropLog) -> Self {
+        self.drops = Some(Box::new(drops));
+        self.is_on = true;
+        self
+    }
+
     /// Whether anybody looks at frames.
     #[inline]
     #[must_use]
@@ -26,7 +40,10 @@ impl Watch {
     }
 
     /// A frame was judged. `engine` is as it is after the verdict.
-    pub fn judged(&mut self, _direction: Direction, _frame: &[u8], _verdict: Verdict, _engine: &Engine, _now: Instant) {
+    pub fn judged(&mut self, direction: Direction, frame: &[u8], verdict: Verdict, engine: &Engine, now: Instant) {
+        if let Some(drops) = &mut self.drops {
+            drops.judged(direction, frame, verdict, engine, now);
+        }
     }
 
     /// The engine answers the frame that was judged last, which went this way: `frame` goes the other way.
@@ -35,12 +52,20 @@ impl Watch {
     /// When [`Watch::turn`] should be called at the latest, if ever.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        self.drops.as_ref().and_then(|drops| drops.next_deadline())
     }
 
     /// What is due is done, in bounded time.
-    pub fn turn(&mut self, _now: Instant) {}
+    pub fn turn(&mut self, now: Instant) {
+        if let Some(drops) = &mut self.drops {
+            drops.turn(now);
+        }
+    }
 
     /// The relay ends: what is left is said.
-    pub fn end(&mut self, _now: Instant) {}
+    pub fn end(&mut self, _now: Instant) {
+        if let Some(drops) = &mut self.drops {
+            drops.end();
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! | `companion` | a process beside the relay: its own sandbox, and its end with the relay |
 //! | `forbidden` | each class of call that nothing of softnet's makes |
 //! | `legal` | memory, time, messages and each way to end |
+//! | `metrics` | what the companion for the metrics' file may |
 //! | `messages` | what the filter cannot see: names and descriptors in messages |
 //! | `record` | what only the record for `softnet list` may |
 //! | `running` | the real softnet, and a start that cannot be confined |
@@ -25,6 +26,8 @@ mod forbidden;
 mod legal;
 #[path = "sandbox/messages.rs"]
 mod messages;
+#[path = "sandbox/metrics.rs"]
+mod metrics;
 #[path = "segments/model.rs"]
 #[allow(dead_code)]
 mod model;
@@ -39,7 +42,9 @@ use softnet::sandbox::calls;
 fn the_documentation_has_the_lists_of_the_code() {
     let documented = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/privileges.md")).unwrap();
     let mut tables = documented.split("| call | only | for |\n| --- | --- | --- |\n").skip(1);
-    for (name, list) in [("EVERY", calls::EVERY), ("RELAY", calls::RELAY), ("REMOVER", calls::REMOVER)] {
+    let lists =
+        [("EVERY", calls::EVERY), ("RELAY", calls::RELAY), ("REMOVER", calls::REMOVER), ("METRICS", calls::METRICS)];
+    for (name, list) in lists {
         let table = tables.next().expect("the table is there");
         let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
         let code: Vec<String> = list.iter().map(|call| call.row()).collect();

@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use super::guest::GuestArgs;
 use super::reject::Refusing;
 use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_socket, parse_subnet};
+use super::watch::WatchOptions;
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
 
@@ -22,6 +23,7 @@ const CONTROL: &str = "While it runs";
 const HOST: &str = "The host";
 
 /// The options of a softnet that serves one guest.
+// The group says whether they were given at all, and the derive leaves it empty where other groups are flattened into it.
 #[derive(Clone, Debug, Args)]
 // A flattened group would otherwise leave this one empty, and an empty group is never there.
 #[command(mut_group("Serve", |group| group.arg("vm_fd")))]
@@ -123,6 +125,10 @@ pub struct Serve {
     /// Inherited descriptor: a pipe that is told when the guest's first frame would be forwarded (`softnet run`).
     #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
     pub ready_fd: Option<RawFd>,
+
+    /// What may be seen.
+    #[command(flatten)]
+    pub watching: WatchOptions,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]

@@ -198,8 +198,16 @@ impl Filter {
         self.leases.lapse(now);
     }
 
+    pub(super) fn guest_mac(&self) -> EthernetAddress {
+        self.guest_mac
+    }
+
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.leases.lease()
+    }
+
+    pub(super) fn flow_count(&self, now: Instant) -> usize {
+        self.flows.count(now)
     }
 
     /// What decides over a datagram by `policy` and `administrator`, which are the present ones.

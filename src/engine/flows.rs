@@ -97,6 +97,11 @@ impl Flows {
         self.table.clear();
     }
 
+    /// How many are live.
+    pub(super) fn count(&self, now: Instant) -> usize {
+        self.table.count(now)
+    }
+
     /// The live flow that a datagram would be of.
     #[inline]
     pub(super) fn find(&mut self, step: &Step, now: Instant) -> Option<Found> {

@@ -296,6 +296,12 @@ impl Engine {
         self.filter.terms()
     }
 
+    /// The guest's MAC.
+    #[must_use]
+    pub fn guest_mac(&self) -> EthernetAddress {
+        self.filter.guest_mac()
+    }
+
     /// The gateway's address.
     #[must_use]
     pub fn gateway(&self) -> Ipv4Addr {
@@ -324,6 +330,13 @@ impl Engine {
     #[must_use]
     pub fn rule_count_of(&self, policy: &PolicyEntries) -> usize {
         policy.rule_count(self.gateway)
+    }
+
+    /// How many flows are live at the latest time that the engine was told. It takes some time, in proportion to
+    /// [`flows::MAX_FLOWS`]: not for every frame.
+    #[must_use]
+    pub fn flow_count(&self) -> usize {
+        self.filter.flow_count(self.now)
     }
 
     /// What was forwarded and what was dropped, and why.

@@ -26,7 +26,7 @@ use crate::record::LENGTH;
 
 mod lists;
 
-pub use lists::{EVERY, RELAY, REMOVER};
+pub use lists::{EVERY, METRICS, RELAY, REMOVER};
 
 /// A system call that softnet may make.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,8 @@ enum Only {
     Reply,
     ShutDown,
     Record,
+    NewFile,
+    Unlink,
 }
 
 impl Allowed {
@@ -87,6 +89,8 @@ impl Only {
             Only::Reply => "the channel's socket; no address given; flags exactly `MSG_DONTWAIT`, `MSG_NOSIGNAL`",
             Only::ShutDown => "the channel's socket, `SHUT_RDWR`",
             Only::Record => "the guest's file under `/run/softnet`; 512 bytes at its start",
+            Only::NewFile => "`O_WRONLY`, `O_CREAT`, `O_EXCL`, `O_NOFOLLOW`, `O_CLOEXEC`",
+            Only::Unlink => "flags 0",
         }
     }
 
@@ -133,9 +137,20 @@ impl Only {
                 let is_whole = SeccompCondition::new(2, Qword, Eq, LENGTH as u64)?;
                 all(vec![is_record, is_whole, SeccompCondition::new(3, Qword, Eq, 0)?])
             }
+            // The C library may add O_LARGEFILE, which says nothing here.
+            Only::NewFile => all(vec![SeccompCondition::new(
+                2,
+                Dword,
+                MaskedEq(!number(libc::O_LARGEFILE | 0o100_000)),
+                number(NEW_FILE),
+            )?]),
+            Only::Unlink => all(vec![is(2, 0)?]),
         }
     }
 }
+
+/// How a file is made that nobody else has made.
+const NEW_FILE: libc::c_int = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
 
 /// The bits of a flag or a number that is not negative.
 fn number(value: libc::c_int) -> u64 {
@@ -168,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    const LISTS: [&[Allowed]; 1] = [RELAY];
+    const LISTS: [&[Allowed]; 2] = [RELAY, METRICS];
 
     #[test]
     fn each_call_is_listed_once_or_with_a_condition_on_every_line() {

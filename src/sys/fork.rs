@@ -15,8 +15,9 @@ use nix::unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, getpid, getppid};
 
 use super::process;
 
-/// What comes to all processes of a terminal, of a session or of a service; the child ends when its parent does.
-const THE_PARENTS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+/// What comes to all processes of a terminal, of a session or of a service; the child ends when its parent does, and has no
+/// counters to tell.
+const THE_PARENTS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1];
 
 /// What the child exits with after a panic, as a program does.
 const PANICKED: i32 = 101;

@@ -9,7 +9,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// What a pipe that poll(2) calls writable takes at once, and in one piece.
 const CHUNK: usize = libc::PIPE_BUF;
 /// How long a reader that has been quick so far may take, in milliseconds.
-const PATIENCE: u8 = 20;
+const A_MOMENT: u8 = 20;
+
+/// How long a line may wait for its reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// A moment, if the reader has been quick so far.
+    #[default]
+    AMoment,
+    /// Not at all.
+    None,
+}
 
 /// Standard error as a [`Write`] that does not block: what is not taken within a moment is lost.
 ///
@@ -17,12 +27,27 @@ const PATIENCE: u8 = 20;
 #[derive(Debug, Default)]
 pub struct Stderr {
     is_stuck: bool,
+    patience: Patience,
+}
+
+impl Stderr {
+    /// With patience, for a reader that is taken to be quick.
+    #[must_use]
+    pub const fn new() -> Self {
+        Stderr { is_stuck: false, patience: Patience::AMoment }
+    }
+
+    /// How long the next lines may wait.
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
 }
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let stderr = io::stderr();
-        let timeout = PollTimeout::from(if self.is_stuck { 0 } else { PATIENCE });
+        let is_patient = self.patience == Patience::AMoment && !self.is_stuck;
+        let timeout = PollTimeout::from(if is_patient { A_MOMENT } else { 0 });
         let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(&stderr), PollFlags::POLLOUT)];
         let ready = match poll(&mut polled, timeout) {
             Ok(count) => count > 0,

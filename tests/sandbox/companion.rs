@@ -121,7 +121,7 @@ fn signals_for_the_relay_do_not_end_it() {
     let prepare = || {
         let mut companion = start(&NOTHING, work);
         let pid = number(&mut companion);
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGPIPE] {
             kill(pid, signal).unwrap();
         }
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -162,6 +162,12 @@ impl Table {
         Some(found)
     }
 
+    /// How many flows are live. Not for every frame: it looks at each slot.
+    pub(super) fn count(&self, now: Instant) -> usize {
+        // A slot that has no flow is over since ever.
+        self.slots.iter().skip(Self::RESERVED).filter(|slot| now < slot.deadline).count()
+    }
+
     fn find_in_chain(&self, key: &Key, now: Instant) -> Option<Index> {
         let mut next = self.first(usize::from(self.places.of(key)));
         while let Some(slot) = self.flow(next) {

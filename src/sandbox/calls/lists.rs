@@ -70,3 +70,11 @@ pub const REMOVER: &[Allowed] = allowed! {
     newfstatat, SYS_newfstatat, Any, "is it still the socket's name?";
     unlinkat, SYS_unlinkat, Any, "its removal";
 };
+
+/// What the companion for `--metrics-file` calls besides.
+#[rustfmt::skip]
+pub const METRICS: &[Allowed] = allowed! {
+    openat, SYS_openat, NewFile, "a new file beside the one that is read";
+    renameat, SYS_renameat, Any, "it takes the place of that one";
+    unlinkat, SYS_unlinkat, Unlink, "what a companion that was killed has left; what could not be written whole";
+};

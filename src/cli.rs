@@ -3,6 +3,7 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod capture;
 mod serve;
 mod values;
 
@@ -11,6 +12,7 @@ use std::fmt::Write as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use capture::CaptureOptions;
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
 pub use values::{EntryList, Never};
 
@@ -23,6 +25,8 @@ pub use values::{EntryList, Never};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
+    // What tells that a guest is to be served: clap's own group of the options has no members once one of them is a group itself.
+    mut_group("Serve", |group| group.arg("vm_mac_address")),
     after_help = "LIST is comma separated: IPv4 prefixes (10.0.0.0/8), addresses (192.0.2.7), @host (the gateway), names\n\
                   (github.com) and all names below one (*.example.org), each with ports if wanted (:443, :8000-8999), and with\n\
                   `in ` or `out ` in front for one direction. Entries with ports outrank those without, the longest prefix wins, and block wins a tie.\n\

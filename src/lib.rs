@@ -16,6 +16,7 @@
 //! | --- | --- | --- |
 //! | [`engine`] | smoltcp's wire types, ipnet, a hash | clocks, descriptors, threads, environment, logging, `unsafe` |
 //! | [`control`] | the engine's policy | what the engine must not |
+//! | [`capture`] | bytes of frames | the same |
 //! | [`segments`] | bytes of frames | the same, and decide what passes |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`watch`] | verdicts, and the engine's words about frames | change a verdict, block |
@@ -28,6 +29,7 @@
 #![deny(clippy::print_stdout)]
 #![warn(clippy::unwrap_used)]
 
+pub mod capture;
 pub mod channel;
 pub mod cli;
 pub mod control;

@@ -7,7 +7,8 @@
 //! 3. Root, if it is not there: by sudo, which starts softnet again from step 1. Where the host's link needs no root
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. Arguments that only root itself may give; whom to become.
-//! 5. These sockets are adopted, every other descriptor but 0, 1 and 2 closed.
+//! 5. What the caller names is opened, by the rights of whom softnet becomes. Then these sockets are adopted, and every other
+//!    descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order.
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase.
@@ -25,7 +26,7 @@ use std::time::Duration;
 use log::{debug, info, warn};
 use thiserror::Error;
 
-use crate::cli::Serve;
+use crate::cli::{CaptureOptions, Serve};
 use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError};
 use crate::lifeline::{End, Lifeline};
@@ -35,6 +36,8 @@ use crate::relay::Relay;
 use crate::sandbox::{self, Confined, Features, SandboxError};
 use crate::sys::inherited::{self, DescriptorError, Role};
 use crate::sys::process;
+use crate::sys::sink::SinkError;
+use crate::watch::{Capture, Watch};
 
 /// The most loopholes that are told one by one.
 const LOOPHOLES_TOLD: usize = 3;
@@ -74,6 +77,9 @@ pub enum SetupError {
     /// The operator's entries.
     #[error("--allow and --block: {0}")]
     Policy(#[from] EntryError),
+    /// The capture's file.
+    #[error("--pcap {0}: {1}")]
+    Capture(String, SinkError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -87,25 +93,37 @@ pub enum Outcome {
     Ended(End),
 }
 
+/// How the process was started.
+#[derive(Debug)]
+pub struct Started {
+    /// By which right.
+    pub standing: Standing,
+    /// In which working directory: relative paths of the caller's start there. None where it cannot be opened.
+    pub directory: Option<OwnedFd>,
+}
+
 /// Step 1: what the caller set up for this process, put back to what softnet counts on. First of all in main, before
 /// arguments or anything else are read.
 ///
 /// # Errors
 /// Those of [`process::reset`], and of finding out who we are.
-pub fn secure_process() -> Result<Standing, SetupError> {
+pub fn secure_process() -> Result<Started, SetupError> {
     let standing = Standing::of_this_process().map_err(|errno| SetupError::Process(errno.into()))?;
+    let directory = process::working_directory();
     if standing != Standing::Unprivileged {
         process::clear_environment();
         process::reset().map_err(SetupError::Process)?;
     }
-    Ok(standing)
+    Ok(Started { standing, directory })
 }
 
 /// Steps 2 to 10.
 ///
 /// # Errors
 /// What failed, on what, and how to mend it. Nothing that this process made stays behind but what the next start adopts.
-pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
+pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
+    let Started { standing, directory } = started;
+
     // 2. The descriptors, looked at.
     let sockets = Sockets::of(serve)?;
 
@@ -122,8 +140,10 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     check_rights(standing, serve)?;
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
-    // 5. The two sockets, and no other descriptor.
-    let (guest, control) = sockets.adopt()?;
+    // 5. What the caller names, by its rights: among it may be descriptors that are closed next. The two sockets, and no other
+    // descriptor.
+    let capture = open_capture(serve, identity, standing, directory)?;
+    let (guest, control) = sockets.adopt(capture.as_ref().and_then(Capture::descriptor))?;
     // Not before: standard error may have been one of them.
     if standing == Standing::Root && serve.user.is_none() {
         warn!("no --user was given to root: softnet goes on as nobody ({identity})");
@@ -156,6 +176,11 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),
+        None => relay,
+    };
+
+    let relay = match capture {
+        Some(capture) => relay.with_watch(Watch::default().with_capture(capture)),
         None => relay,
     };
 
@@ -193,9 +218,9 @@ impl Sockets {
         Ok(Sockets { guest, control })
     }
 
-    /// Takes them over, and closes every other descriptor.
-    fn adopt(self) -> Result<(OwnedFd, Option<OwnedFd>), SetupError> {
-        let kept: Vec<RawFd> = [self.guest].into_iter().chain(self.control).collect();
+    /// Takes them over, and closes every other descriptor but what softnet has `opened`.
+    fn adopt(self, opened: Option<RawFd>) -> Result<(OwnedFd, Option<OwnedFd>), SetupError> {
+        let kept: Vec<RawFd> = [self.guest].into_iter().chain(self.control).chain(opened).collect();
         process::close_all_but(&kept).map_err(SetupError::Process)?;
         let adopt = |flag, fd, role| inherited::adopt(fd, role).map_err(|error| SetupError::Descriptor(flag, error));
         let guest = adopt(Self::FRAMES, self.guest, Role::Frames)?;
@@ -211,6 +236,22 @@ fn check_rights(standing: Standing, serve: &Serve) -> Result<(), SetupError> {
         Some((flag, _)) if standing != Standing::Root => Err(SetupError::RootOnly { flag }),
         _ => Ok(()),
     }
+}
+
+/// Opens the file of the capture, if one is wanted, as the user whom softnet becomes could.
+fn open_capture(
+    serve: &Serve,
+    identity: Identity,
+    standing: Standing,
+    directory: Option<OwnedFd>,
+) -> Result<Option<Capture>, SetupError> {
+    let CaptureOptions { pcap, pcap_limit } = &serve.capture;
+    let Some(path) = pcap else { return Ok(None) };
+    let directory = directory.as_ref().map(AsFd::as_fd);
+    identity
+        .act(standing, || Capture::open(directory, path, *pcap_limit, serve.vm_mac_address))?
+        .map(Some)
+        .map_err(|error| SetupError::Capture(path.display().to_string(), error))
 }
 
 /// Random bits of the system's, by way of the standard library's own hash keys.

@@ -1,4 +1,4 @@
-//! What looks at verdicts, besides the counters: the drop log, for whom the operator asked for it.
+//! What looks at verdicts, besides the counters: the drop log and the capture, where the operator asked for them.
 //!
 //! # Theory of operation
 //! [`Watch`] is made in the setup phase, with all that it will need, and is the relay's. When somebody looks, the relay tells
@@ -9,15 +9,28 @@
 //!
 //! May: the engine's verdicts and its words about frames. Must not: block, change a verdict, hold up a frame.
 
+mod capture;
+
+pub use capture::Capture;
+
 use crate::engine::{Direction, Engine, Instant, Verdict};
 
 /// Everything that looks at verdicts.
 #[derive(Debug, Default)]
 pub struct Watch {
     is_on: bool,
+    capture: Option<Capture>,
 }
 
 impl Watch {
+    /// The same, with a capture.
+    #[must_use]
+    pub fn with_capture(mut self, capture: Capture) -> Self {
+        self.capture = Some(capture);
+        self.is_on = true;
+        self
+    }
+
     /// Whether anybody looks at frames.
     #[inline]
     #[must_use]
@@ -26,11 +39,18 @@ impl Watch {
     }
 
     /// A frame was judged. `engine` is as it is after the verdict.
-    pub fn judged(&mut self, _direction: Direction, _frame: &[u8], _verdict: Verdict, _engine: &Engine, _now: Instant) {
+    pub fn judged(&mut self, direction: Direction, frame: &[u8], verdict: Verdict, _engine: &Engine, _now: Instant) {
+        if let Some(capture) = &mut self.capture {
+            capture.judged(direction, frame, verdict);
+        }
     }
 
     /// The engine answers the guest itself: `frame` goes to the guest, in answer to the frame that was judged last.
-    pub fn replied(&mut self, _frame: &[u8], _now: Instant) {}
+    pub fn replied(&mut self, frame: &[u8], _now: Instant) {
+        if let Some(capture) = &mut self.capture {
+            capture.replied(frame);
+        }
+    }
 
     /// When [`Watch::turn`] should be called at the latest, if ever.
     #[must_use]
@@ -39,8 +59,17 @@ impl Watch {
     }
 
     /// What is due is done, in bounded time.
-    pub fn turn(&mut self, _now: Instant) {}
+    pub fn turn(&mut self, _now: Instant) {
+        if let Some(capture) = &mut self.capture {
+            capture.turn();
+            self.is_on = capture.is_on();
+        }
+    }
 
     /// The relay ends: what is left is said.
-    pub fn end(&mut self, _now: Instant) {}
+    pub fn end(&mut self, now: Instant) {
+        if let Some(capture) = &mut self.capture {
+            capture.finish(now);
+        }
+    }
 }

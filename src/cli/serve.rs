@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
+use super::capture::CaptureOptions;
 use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_subnet};
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
@@ -75,6 +76,10 @@ pub struct Serve {
     /// Let clients of the control channel use names in entries, and show them names
     #[arg(long, requires = "control_fd")]
     pub policy_names: bool,
+
+    /// A capture.
+    #[command(flatten)]
+    pub capture: CaptureOptions,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]

@@ -11,6 +11,7 @@
 //! * [`pidfd`]: signals to a process that is no child of ours.
 //! * [`process`]: what of this process the caller must not decide.
 //! * [`signals`]: the signals that end softnet, as a descriptor.
+//! * [`sink`]: a file or FIFO of the caller's that is written to and never waited for.
 //! * [`stderr`]: messages that nobody waits for.
 //! * [`stream`]: a stream socket that is never waited for.
 //! * [`tun`]: TAP devices.
@@ -30,6 +31,7 @@ pub mod peer;
 pub mod pidfd;
 pub mod process;
 pub mod signals;
+pub mod sink;
 pub mod stderr;
 pub mod stream;
 #[cfg(target_os = "linux")]

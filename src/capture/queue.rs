@@ -12,8 +12,9 @@ pub struct Queue {
     written: usize,
     /// Where the first block begins of which nothing has been written.
     untouched: usize,
+    /// Left out since the latest packet.
+    untold: u64,
     left_out: u64,
-    left_out_in_all: u64,
 }
 
 /// There is no room for a packet.
@@ -26,13 +27,13 @@ impl Queue {
     pub fn new(capacity: usize, first: &[u8]) -> Self {
         let mut blocks = Vec::with_capacity(capacity);
         blocks.extend_from_slice(first);
-        Queue { blocks, capacity, written: 0, untouched: 0, left_out: 0, left_out_in_all: 0 }
+        Queue { blocks, capacity, written: 0, untouched: 0, untold: 0, left_out: 0 }
     }
 
     /// How long the block of a frame would be.
     #[must_use]
     pub fn length_of(&self, frame: &[u8], comment: &str) -> usize {
-        pcapng::packet_length(frame, comment, self.left_out)
+        pcapng::packet_length(frame, comment, self.untold)
     }
 
     /// Whether a block of this length fits.
@@ -49,21 +50,21 @@ impl Queue {
         if !self.has_room_for(self.length_of(packet.frame, packet.comment)) {
             return Err(NoRoom);
         }
-        pcapng::packet(&mut self.blocks, &Packet { left_out: self.left_out, ..*packet });
-        self.left_out = 0;
+        pcapng::packet(&mut self.blocks, &Packet { left_out: self.untold, ..*packet });
+        self.untold = 0;
         Ok(())
     }
 
     /// Counts a packet that is not in the capture.
     pub fn leave_out(&mut self) {
+        self.untold += 1;
         self.left_out += 1;
-        self.left_out_in_all += 1;
     }
 
     /// How many packets were left out so far.
     #[must_use]
     pub fn left_out(&self) -> u64 {
-        self.left_out_in_all
+        self.left_out
     }
 
     /// Whether nothing waits.

@@ -9,6 +9,8 @@
 //!
 //! May: the engine, the `Host`, `sys`. Must not: look into frames, decide, need root.
 
+mod events;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -19,7 +21,7 @@ use thiserror::Error;
 use crate::channel::Channel;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
-use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
+use crate::engine::{Direction, Duration, Engine, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::sandbox::Confined;
@@ -30,6 +32,10 @@ use crate::watch::Watch;
 
 /// Batches from one side before the other side and the signals have their turn.
 const BATCHES_A_TURN: usize = 2;
+
+/// How often the host is asked whose the guest's address is: at the turn after that time. The relay wakes up once a second
+/// anyhow.
+const CENSUS: Duration = Duration::from_secs(3);
 
 /// Why the relay cannot go on.
 #[derive(Debug, Error)]
@@ -67,6 +73,7 @@ pub struct Relay {
     replies: Batch,
     losses: Losses,
     watch: Watch,
+    next_census: Instant,
 }
 
 /// What the wait found out.
@@ -94,6 +101,7 @@ impl Relay {
             replies: Batch::new(FRAMES, MAX_REPLY),
             losses: Losses::default(),
             watch: Watch::default(),
+            next_census: Instant::ZERO,
         }
     }
 
@@ -153,6 +161,7 @@ impl Relay {
             {
                 return Ok(end);
             }
+            self.look_for_owner(now);
             self.report_events();
             self.watch.turn(now);
         }
@@ -260,12 +269,20 @@ impl Relay {
         });
     }
 
+    /// Asks the host, now and then, whose the guest's address is.
+    fn look_for_owner(&mut self, now: Instant) {
+        if now >= self.next_census {
+            self.next_census = now + CENSUS;
+            if let Some(address) = self.engine.lease().map(|lease| lease.address) {
+                let owner = self.host.mac_of(address);
+                self.engine.note_owner(owner);
+            }
+        }
+    }
+
     fn report_events(&mut self) {
         while let Some(event) = self.engine.poll_event() {
-            match event {
-                Event::LeaseGranted { address, seconds } => log::info!("the guest has {address} for {seconds} s"),
-                Event::LeaseEnded { address, cause } => log::info!("the guest has lost {address}: {cause}"),
-            }
+            events::report(event, &*self.host);
         }
     }
 

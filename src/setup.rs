@@ -172,8 +172,9 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
     });
+    let records = host.records().map(|records| records.as_raw_fd());
     let relay = Relay::new(guest, host, engine, lifeline);
-    let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
+    let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd), records };
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),
         None => relay,

@@ -32,3 +32,5 @@ mod names;
 mod names_answers;
 #[path = "engine_scenarios/reachability.rs"]
 mod reachability;
+#[path = "engine_scenarios/troubles.rs"]
+mod troubles;

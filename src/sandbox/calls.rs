@@ -51,6 +51,7 @@ enum Only {
     AskForFlags,
     Reply,
     ShutDown,
+    Records,
 }
 
 macro_rules! allowed {
@@ -105,6 +106,7 @@ pub const ALLOWED: &[Allowed] = allowed! {
     tkill, SYS_tkill, AbortThread, "abort(3) (musl)";
     futex, SYS_futex, Wake, "a panic that unwinds: the unwinder's first use wakes whoever waits for it, and nobody does";
     fcntl, SYS_fcntl, AskForFlags, "a build with debug assertions asks before it closes";
+    pread64, SYS_pread64, Records, "the DHCP server's records, when the guest gets no address";
     sendto, SYS_sendto, Reply, "`--control-fd`: replies to its client";
     shutdown, SYS_shutdown, ShutDown, "`--control-fd`: the end of the channel, which the client is to see";
 };
@@ -135,6 +137,7 @@ impl Only {
             Only::AskForFlags => "`F_GETFD`",
             Only::Reply => "the channel's socket; no address given; flags exactly `MSG_DONTWAIT`, `MSG_NOSIGNAL`",
             Only::ShutDown => "the channel's socket, `SHUT_RDWR`",
+            Only::Records => "the descriptor of the records",
         }
     }
 
@@ -142,6 +145,7 @@ impl Only {
     const fn is_needed(self, features: Features) -> bool {
         match self {
             Only::Reply | Only::ShutDown => features.channel.is_some(),
+            Only::Records => features.records.is_some(),
             _ => true,
         }
     }
@@ -175,6 +179,7 @@ impl Only {
             Only::AskForFlags => all(vec![is(1, libc::F_GETFD)?]),
             Only::Reply => all(vec![is_channel()?, is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?, is_null(4)?]),
             Only::ShutDown => all(vec![is_channel()?, is(1, libc::SHUT_RDWR)?]),
+            Only::Records => all(vec![is(0, features.records.unwrap_or(RawFd::MAX))?]),
         }
     }
 }
@@ -221,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_filter_fits_into_the_kernel() {
-        let length = program(Features { channel: Some(3) }).unwrap().len();
+        let length = program(Features { channel: Some(3), records: Some(4) }).unwrap().len();
         assert!(length < 400, "{length} instructions, of the 4096 that the kernel takes");
     }
 }

@@ -79,6 +79,8 @@ impl Confined {
 pub struct Features {
     /// The control channel's socket.
     pub channel: Option<RawFd>,
+    /// The records of the link's DHCP server.
+    pub records: Option<RawFd>,
 }
 
 /// Enters the sandbox, for the rest of the process's life. Every descriptor and all code that is needed from here on is

@@ -23,7 +23,7 @@ fn sockets() -> Sockets {
 fn with_channel(body: impl FnOnce(Sockets)) -> Ended {
     let prepare = || {
         let sockets = sockets();
-        (Features { channel: Some(sockets.0.as_raw_fd()) }, sockets)
+        (Features { channel: Some(sockets.0.as_raw_fd()), ..Features::default() }, sockets)
     };
     inside_with_features(prepare, body)
 }

@@ -184,7 +184,7 @@ fn guests(netlink: &mut Netlink, locked: &State, name: &str, link: Option<&Link>
 
 /// The lines of dnsmasq's lease file: expiry, MAC, address, name, client identifier. The last two are the guest's words
 /// and are left out.
-fn leases(text: &str, now: u64) -> Vec<LeaseStatus> {
+pub(super) fn leases(text: &str, now: u64) -> Vec<LeaseStatus> {
     let line = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         let expiry: u64 = words.next()?.parse().ok()?;

@@ -24,6 +24,8 @@ mod messages;
 #[path = "segments/model.rs"]
 #[allow(dead_code)]
 mod model;
+#[path = "sandbox/records.rs"]
+mod records;
 #[path = "sandbox/running.rs"]
 mod running;
 

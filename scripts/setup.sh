@@ -94,6 +94,8 @@ need_test() {
     need ps procps "tests what is left running"
     need python3 python3-minimal "runs the control protocol's client in Python"
     need socat socat "runs the control protocol's client in shell"
+    need mandoc mandoc "looks for faults in the manual"
+    need groff groff-base "looks for faults in the manual"
 }
 
 need_bench() {

@@ -4,33 +4,48 @@
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
 mod capture;
+mod doctor;
+mod guest;
+mod help;
+mod rate;
 mod serve;
 mod values;
-
-use std::fmt::Write as _;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use capture::CaptureOptions;
+pub use doctor::DoctorArgs;
+pub use guest::GuestArgs;
+pub use help::{folded, one_line};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
-pub use values::{EntryList, Never};
+pub use values::{EntryList, NAME_LENGTH, Never};
+
+const AFTER_HELP: &str = "\
+LIST: 10.0.0.0/8,192.0.2.7,@host,github.com,*.example.org, commas between, each
+with ports (:443) and `in ` or `out ` in front if wanted. More: softnet --help";
+
+const AFTER_LONG_HELP: &str = "\
+LIST is comma separated: IPv4 prefixes (10.0.0.0/8), addresses (192.0.2.7),
+@host (the gateway), names (github.com) and all names below one
+(*.example.org), each with ports if wanted (:443, :8000-8999), and with `in ` or
+`out ` in front for one direction. Entries with ports outrank those without, the
+longest prefix wins, and block wins a tie.
+
+Exit codes: 0 ended in order, 1 failure, 2 usage. Manual: softnet(1).";
 
 /// A filtering network helper for virtual machines: one guest, one process, no spoofing.
 #[derive(Debug, Parser)]
 #[command(
     name = "softnet",
     version,
-    max_term_width = 100,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
     // What tells that a guest is to be served: clap's own group of the options has no members once one of them is a group itself.
     mut_group("Serve", |group| group.arg("vm_mac_address")),
-    after_help = "LIST is comma separated: IPv4 prefixes (10.0.0.0/8), addresses (192.0.2.7), @host (the gateway), names\n\
-                  (github.com) and all names below one (*.example.org), each with ports if wanted (:443, :8000-8999), and with\n\
-                  `in ` or `out ` in front for one direction. Entries with ports outrank those without, the longest prefix wins, and block wins a tie.\n\
-                  Exit codes: 0 ended in order, 1 failure, 2 usage."
+    after_help = AFTER_HELP,
+    after_long_help = AFTER_LONG_HELP
 )]
 pub struct Cli {
     /// What to do instead of serving a guest.
@@ -44,6 +59,13 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the guests that are being served on this host
+    #[cfg(target_os = "linux")]
+    List {
+        /// As JSON: an array of objects
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at, or take down, the bridges that softnet made on this host
     #[cfg(target_os = "linux")]
     Network {
@@ -51,6 +73,8 @@ pub enum Command {
         #[command(subcommand)]
         action: NetworkAction,
     },
+    /// Say what is wrong with this host and how to mend it; changes nothing
+    Doctor(DoctorArgs),
 }
 
 /// `softnet network ...`.
@@ -90,20 +114,6 @@ impl Cli {
         }
         Ok(self)
     }
-}
-
-/// A usage error in one line: what is wrong, with flag and value, and where to look.
-#[must_use]
-pub fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let mut line = String::new();
-    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
-        if part.starts_with("Usage:") || part.starts_with("For more information") {
-            continue;
-        }
-        let _ = write!(line, "{}{part}", if line.is_empty() { "" } else { " " });
-    }
-    format!("{} (try 'softnet --help')", line.trim_start_matches("error: "))
 }
 
 #[cfg(test)]

@@ -22,13 +22,14 @@
 //! | [`watch`] | verdicts, and the engine's words about frames | change a verdict, block |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
-//! | [`setup`], [`privilege`] | root | read bytes of the guest |
+//! | [`setup`], [`privilege`], [`administrator`] | root | read bytes of the guest |
 //! | `subcommand` | standard output | |
 //! | everything else | standard error | standard output, which may be a control socket |
 
 #![deny(clippy::print_stdout)]
 #![warn(clippy::unwrap_used)]
 
+pub mod administrator;
 pub mod capture;
 pub mod channel;
 pub mod cli;
@@ -38,6 +39,7 @@ pub mod host;
 pub mod lifeline;
 pub mod logging;
 pub mod privilege;
+pub mod record;
 pub mod relay;
 pub mod sandbox;
 pub mod segments;

@@ -2,7 +2,7 @@
 
 #![deny(clippy::print_stdout)]
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -37,7 +37,7 @@ fn run() -> anyhow::Result<()> {
         }
         // --help and --version, for anyone. Nobody may be listening.
         Err(error) => {
-            let _ = error.print();
+            let _ = io::stdout().write_all(cli::folded(&error.render().to_string()).as_bytes());
             return Ok(());
         }
     };

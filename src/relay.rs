@@ -21,9 +21,10 @@ use thiserror::Error;
 use crate::channel::Channel;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
-use crate::engine::{Direction, Duration, Engine, Instant, Traffic, Verdict};
+use crate::engine::{Allowance, Direction, Duration, Engine, Instant, Traffic, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
+use crate::record::{Keeper, Record};
 use crate::sandbox::Confined;
 use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::clock;
@@ -74,6 +75,8 @@ pub struct Relay {
     losses: Losses,
     watch: Watch,
     next_census: Instant,
+    /// What others on the host may know.
+    record: Option<Keeper>,
 }
 
 /// What the wait found out.
@@ -102,6 +105,7 @@ impl Relay {
             losses: Losses::default(),
             watch: Watch::default(),
             next_census: Instant::ZERO,
+            record: None,
         }
     }
 
@@ -116,6 +120,13 @@ impl Relay {
     #[must_use]
     pub fn with_watch(mut self, watch: Watch) -> Self {
         self.watch = watch;
+        self
+    }
+
+    /// The same, with a record of what it does, for others on the host.
+    #[must_use]
+    pub fn with_record(mut self, record: Option<Keeper>) -> Self {
+        self.record = record;
         self
     }
 
@@ -164,6 +175,7 @@ impl Relay {
             self.look_for_owner(now);
             self.report_events();
             self.watch.turn(now);
+            self.keep_record(now);
         }
     }
 
@@ -171,12 +183,23 @@ impl Relay {
     fn wait(&mut self) -> Result<Ready, RelayError> {
         let now = clock::now();
         let look = self.lifeline.next_look();
-        let due = [self.engine.next_deadline(), self.watch.next_deadline()];
+        // A guest that has sent all that it may is not listened to until it may again: its sends wait meanwhile.
+        let pause = match self.engine.guest_allowance(now) {
+            Allowance::Frames(_) => None,
+            Allowance::From(later) => Some(later),
+        };
+        let due = [self.engine.next_deadline(), self.watch.next_deadline(), pause];
         let deadline = due.into_iter().flatten().fold(look, Instant::min);
         let (signals, maker) = self.lifeline.descriptors();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds =
-            [self.guest.as_fd(), self.host.readiness(), signals, maker.unwrap_or(signals), signals].map(readable);
+        let mut fds = [
+            if pause.is_some() { signals } else { self.guest.as_fd() },
+            self.host.readiness(),
+            signals,
+            maker.unwrap_or(signals),
+            signals,
+        ]
+        .map(readable);
         let channel = self.channel.as_ref().and_then(Channel::poll_fd);
         let channel_waits = channel.is_some();
         if let Some(channel) = channel {
@@ -197,12 +220,13 @@ impl Relay {
             self.lifeline.maker_ended(now);
         }
         let channel = channel_has_work || (channel_waits && channel);
-        Ok(Ready { guest, host: host || held, signal, channel })
+        Ok(Ready { guest: guest && pause.is_none(), host: host || held, signal, channel })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {
         for _ in 0..BATCHES_A_TURN {
-            self.batch.clear();
+            let Allowance::Frames(count) = self.engine.guest_allowance(now) else { break };
+            self.batch.clear_for(count);
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
             let more = self.batch.room() == 0;
             self.judge(Direction::FromGuest, now);
@@ -277,6 +301,15 @@ impl Relay {
                 let owner = self.host.mac_of(address);
                 self.engine.note_owner(owner);
             }
+        }
+    }
+
+    /// Has no wake-up of its own: the lifeline looks once a second.
+    fn keep_record(&mut self, now: Instant) {
+        if let Some(keeper) = &mut self.record
+            && keeper.is_due(now)
+        {
+            keeper.keep(Record::of(&self.engine, [self.losses.to_guest, self.losses.to_host]), now);
         }
     }
 

@@ -6,7 +6,7 @@
 //!    right is used.
 //! 3. Root, if it is not there: by sudo, which starts softnet again from step 1. Where the host's link needs no root
 //!    (macOS 26), softnet goes on without, should sudo say no.
-//! 4. Arguments that only root itself may give; whom to become.
+//! 4. The administrator's file ([`Administrator`]); arguments that not everyone may give; whom to become.
 //! 5. What the caller names is opened, by the rights of whom softnet becomes. Then these sockets are adopted, and every other
 //!    descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order.
@@ -26,12 +26,14 @@ use std::time::Duration;
 use log::{debug, info, warn};
 use thiserror::Error;
 
+use crate::administrator::{Administrator, AdministratorError, FILE};
 use crate::cli::{CaptureOptions, Serve};
 use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
-use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError};
+use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError, Owner};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
+use crate::record::Keeper;
 use crate::relay::Relay;
 use crate::sandbox::{self, Confined, Features, SandboxError};
 use crate::sys::inherited::{self, DescriptorError, Role};
@@ -60,11 +62,17 @@ pub enum SetupError {
     #[error(transparent)]
     Escalation(#[from] EscalationError),
     /// Something only root itself may do.
-    #[error("{flag}: only for root itself, not by way of the setuid bit: run softnet by sudo, or leave {flag} out")]
+    #[error(
+        "{flag}: only for root itself, not by way of the setuid bit: run softnet by sudo, leave {flag} out, or ask the \
+         administrator to let callers name it in {FILE}"
+    )]
     RootOnly {
         /// The option or subcommand.
         flag: &'static str,
     },
+    /// The administrator's file.
+    #[error(transparent)]
+    Administrator(#[from] AdministratorError),
     /// Whom to become, or the drop.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
@@ -136,8 +144,10 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
         }
     }
 
-    // 4. Arguments for root alone; whom to become.
-    check_rights(standing, serve)?;
+    // 4. The administrator's file; arguments that not everyone may give; whom to become.
+    let administrator = Administrator::read()?;
+    administrator.check_caller(standing)?;
+    check_rights(standing, serve, &administrator)?;
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
     // 5. What the caller names, by its rights: among it may be descriptors that are closed next. The two sockets, and no other
@@ -153,28 +163,37 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;
 
     // 7. The host's link.
-    let policy = serve.policy()?;
-    let isolation = if policy.allows_everything() { Isolation::Open } else { Isolation::Isolated };
-    let host = match open_host(serve, isolation, &mut lifeline)? {
+    let effective = administrator.effective(serve.policy()?);
+    if effective.is_held {
+        warn!("--allow 0.0.0.0/0: the guest stays isolated from other guests all the same, as {FILE} says");
+    }
+    let owner = Owner { uid: identity.uid().as_raw(), most_guests: administrator.most_guests(standing) };
+    let mut host = match open_host(serve, effective.isolation, owner, &mut lifeline)? {
         Ok(host) => host,
         Err(end) => return Ok(Outcome::Ended(end)),
     };
 
-    warn_of_loopholes(&policy, host.network().gateway);
+    warn_of_loopholes(&effective.policy, host.network().gateway);
 
     // 8. The engine and the relay.
     let engine = Engine::new(Config {
         guest_mac: serve.vm_mac_address,
         net_type: serve.vm_net_type.into(),
-        isolation,
+        isolation: effective.isolation,
         network: *host.network(),
-        policy,
+        policy: effective.policy,
+        administrator: effective.administrator,
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
-    });
-    let records = host.records().map(|records| records.as_raw_fd());
-    let relay = Relay::new(guest, host, engine, lifeline);
-    let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd), records };
+    })
+    .with_rate_limit(serve.guest.rate_limit.unwrap_or_default());
+    let record = host.take_record();
+    let features = Features {
+        channel: control.as_ref().map(AsRawFd::as_raw_fd),
+        record: record.as_ref().map(AsRawFd::as_raw_fd),
+        leases: host.lease_file().map(|leases| leases.as_raw_fd()),
+    };
+    let relay = Relay::new(guest, host, engine, lifeline).with_record(record.map(Keeper::new));
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),
         None => relay,
@@ -230,13 +249,15 @@ impl Sockets {
     }
 }
 
-/// What only root itself may ask for: it reaches beyond the caller's own guest.
-fn check_rights(standing: Standing, serve: &Serve) -> Result<(), SetupError> {
-    let host_wide = [("--bridge", serve.bridge.is_some()), ("--subnet", serve.subnet.is_some())];
-    match host_wide.into_iter().find(|&(_, given)| given) {
-        Some((flag, _)) if standing != Standing::Root => Err(SetupError::RootOnly { flag }),
-        _ => Ok(()),
+/// What only root itself may ask for, and whom the administrator lets: it reaches beyond the caller's own guest.
+fn check_rights(standing: Standing, serve: &Serve, administrator: &Administrator) -> Result<(), SetupError> {
+    if serve.bridge.as_ref().is_some_and(|bridge| !administrator.may_name_bridge(standing, bridge)) {
+        return Err(SetupError::RootOnly { flag: "--bridge" });
     }
+    if serve.subnet.is_some_and(|subnet| !administrator.may_name_subnet(standing, subnet)) {
+        return Err(SetupError::RootOnly { flag: "--subnet" });
+    }
+    Ok(())
 }
 
 /// Opens the file of the capture, if one is wanted, as the user whom softnet becomes could.
@@ -279,6 +300,7 @@ fn warn_of_loopholes(policy: &PolicyEntries, gateway: Ipv4Addr) {
 fn open_host(
     serve: &Serve,
     isolation: Isolation,
+    owner: Owner,
     lifeline: &mut Lifeline,
 ) -> Result<Result<Box<dyn Host>, End>, OpenError> {
     let request = LinkRequest {
@@ -288,6 +310,8 @@ fn open_host(
         lease_seconds: serve.bootpd_lease_time,
         bridge: serve.bridge.clone(),
         subnet: serve.subnet,
+        owner,
+        name: serve.guest.name.clone(),
         offload: if serve.no_offload { Offload::Off } else { Offload::Wanted },
     };
     let mut end = None;

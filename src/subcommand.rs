@@ -1,5 +1,8 @@
 //! The subcommands: the only place that writes to standard output, which for every other softnet may be a control socket.
 
+mod doctor;
+#[cfg(target_os = "linux")]
+mod list;
 #[cfg(target_os = "linux")]
 mod network;
 
@@ -22,6 +25,9 @@ pub enum SubcommandError {
     /// There is no right to look.
     #[error("softnet network status: needs root, or the setuid bit: run it by sudo")]
     NeedsRoot,
+    /// There is no right to look.
+    #[error("softnet list: needs root, or the setuid bit: run it by sudo")]
+    ListNeedsRoot,
     /// The setuid right could not be dropped before the answer is printed.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
@@ -29,6 +35,18 @@ pub enum SubcommandError {
     /// The network could not be read or taken down.
     #[error("softnet network: {0}")]
     Network(#[from] tap::Error),
+    /// The doctor found something. What, it has said.
+    #[error("softnet doctor: {failed} of {of} checks failed")]
+    Unwell {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        of: usize,
+    },
+    #[cfg(target_os = "linux")]
+    /// The guests could not be read.
+    #[error("softnet list: {0}")]
+    List(tap::Error),
     /// Nobody reads the answer.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -41,7 +59,10 @@ pub enum SubcommandError {
 pub fn run(standing: Standing, command: Command) -> Result<(), SubcommandError> {
     match command {
         #[cfg(target_os = "linux")]
+        Command::List { json } => list::list(standing, if json { list::Form::Json } else { list::Form::Table }),
+        #[cfg(target_os = "linux")]
         Command::Network { action } => network::network(standing, action),
+        Command::Doctor(args) => doctor::doctor(standing, &args),
     }
 }
 

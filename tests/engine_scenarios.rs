@@ -4,6 +4,8 @@
 
 mod engine_world;
 
+#[path = "engine_scenarios/administrator.rs"]
+mod administrator;
 #[path = "engine_scenarios/dhcp_from_guest.rs"]
 mod dhcp_from_guest;
 #[path = "engine_scenarios/dhcp_from_host.rs"]
@@ -30,6 +32,8 @@ mod lease_life;
 mod names;
 #[path = "engine_scenarios/names_answers.rs"]
 mod names_answers;
+#[path = "engine_scenarios/rate_limit.rs"]
+mod rate_limit;
 #[path = "engine_scenarios/reachability.rs"]
 mod reachability;
 #[path = "engine_scenarios/troubles.rs"]

@@ -7,6 +7,7 @@
 //! | `forbidden` | each class of call that nothing of softnet's makes |
 //! | `legal` | memory, time, messages and each way to end |
 //! | `messages` | what the filter cannot see: names and descriptors in messages |
+//! | `record` | what only the record for `softnet list` may |
 //! | `running` | the real softnet, and a start that cannot be confined |
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
@@ -17,6 +18,8 @@ mod channel;
 mod child;
 #[path = "sandbox/forbidden.rs"]
 mod forbidden;
+#[path = "sandbox/leases.rs"]
+mod leases;
 #[path = "sandbox/legal.rs"]
 mod legal;
 #[path = "sandbox/messages.rs"]
@@ -24,8 +27,8 @@ mod messages;
 #[path = "segments/model.rs"]
 #[allow(dead_code)]
 mod model;
-#[path = "sandbox/records.rs"]
-mod records;
+#[path = "sandbox/record.rs"]
+mod record;
 #[path = "sandbox/running.rs"]
 mod running;
 

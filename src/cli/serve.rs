@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
 use super::capture::CaptureOptions;
+use super::guest::GuestArgs;
 use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_subnet};
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
@@ -13,73 +14,101 @@ use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
 /// The shortest and the longest DHCP lease time that may be asked for, in seconds.
 pub const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
 
+// The headings of `--help` and of the manual, in the order of their first options.
+const GUEST: &str = "The guest";
+const REACH: &str = "What it may reach";
+const CONTROL: &str = "While it runs";
+const HOST: &str = "The host";
+
 /// The options of a softnet that serves one guest.
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
-    /// Inherited descriptor: a connected Unix datagram socket that carries the guest's Ethernet frames
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
+    /// Inherited descriptor of the guest's frames
+    ///
+    /// A connected Unix datagram socket, one Ethernet frame a datagram.
+    // clap knows by the group whether a guest is to be served, and does not fill it where groups are flattened into one.
+    #[arg(long, group = "Serve", help_heading = GUEST, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
     pub vm_fd: RawFd,
 
     /// The guest's MAC address
-    #[arg(long, value_name = "MAC", value_parser = parse_mac)]
+    #[arg(long, help_heading = GUEST, value_name = "MAC", value_parser = parse_mac)]
     pub vm_mac_address: EthernetAddress,
 
-    /// What the guest reaches: nat, the world through the host; host, the host alone
-    #[arg(long, value_name = "TYPE", value_enum, default_value_t = NetTypeName::Nat)]
+    /// What the guest reaches
+    #[arg(long, help_heading = GUEST, value_name = "TYPE", value_enum, default_value_t = NetTypeName::Nat)]
     pub vm_net_type: NetTypeName,
 
-    /// DHCP lease time that the host's DHCP server hands out, 60 to 86400
-    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+    /// DHCP lease time, 60 to 86400 seconds
+    ///
+    /// What the host's DHCP server hands out; dnsmasq makes less than 120 into 120.
+    #[arg(long, help_heading = GUEST, hide_short_help = true, value_name = "SECONDS", default_value_t = 600,
           value_parser = clap::value_parser!(u32).range(LEASE_SECONDS))]
     pub bootpd_lease_time: u32,
 
+    /// What the guest may reach besides, and who may reach it
+    ///
+    /// 0.0.0.0/0 also lets it reach other guests. Can be repeated.
+    #[arg(long, help_heading = REACH, value_name = "LIST", value_parser = parse_list, action = clap::ArgAction::Append)]
+    pub allow: Vec<EntryList>,
+
+    /// What the guest may not reach, and who may not reach it
+    ///
+    /// Can be repeated. What --allow and --block both name is blocked.
+    #[arg(long, help_heading = REACH, value_name = "LIST", value_parser = parse_list, action = clap::ArgAction::Append)]
+    pub block: Vec<EntryList>,
+
+    /// Refuse DNS questions for names that no entry allows
+    ///
+    /// softnet answers them itself, in the server's place.
+    #[arg(long, help_heading = REACH)]
+    pub dns_names_only: bool,
+
     /// Whom to become after the setup [default: the caller; for root itself: nobody]
-    #[arg(long)]
+    ///
+    /// A name or a number. Root itself may choose any user but root; a caller by way of the setuid bit or of softnet's own
+    /// sudo becomes itself.
+    #[arg(long, help_heading = HOST, hide_short_help = true)]
     pub user: Option<String>,
 
     /// The group to become after the setup [default: that of the user]
-    #[arg(long)]
+    #[arg(long, help_heading = HOST, hide_short_help = true)]
     pub group: Option<String>,
 
-    /// What the guest may reach besides, and who may reach it; 0.0.0.0/0 also lets it reach other guests. Can be repeated
-    #[arg(long, value_name = "LIST", value_parser = parse_list, action = clap::ArgAction::Append)]
-    pub allow: Vec<EntryList>,
-
-    /// What the guest may not reach, and who may not reach it. Can be repeated
-    #[arg(long, value_name = "LIST", value_parser = parse_list, action = clap::ArgAction::Append)]
-    pub block: Vec<EntryList>,
-
-    /// Answer DNS questions for names that no entry allows, in the place of the server: refused
-    #[arg(long)]
-    pub dns_names_only: bool,
-
-    /// Attach to this bridge, which has its own DHCP server, instead of softnet's own (root only)
-    #[arg(long, value_name = "NAME", hide = cfg!(not(target_os = "linux")), value_parser = parse_bridge, conflicts_with = "subnet")]
+    /// Attach to this bridge instead of softnet's own (root only)
+    ///
+    /// It has an address and a DHCP server of its own, as libvirt's virbr0 does.
+    #[arg(long, help_heading = HOST, value_name = "NAME", hide = cfg!(not(target_os = "linux")), value_parser = parse_bridge, conflicts_with = "subnet")]
     pub bridge: Option<String>,
 
     /// The subnet of softnet's own bridge, if it has none yet (root only)
-    #[arg(long, value_name = "CIDR", hide = cfg!(not(target_os = "linux")), value_parser = parse_subnet)]
+    #[arg(long, help_heading = HOST, hide_short_help = true, value_name = "CIDR", hide = cfg!(not(target_os = "linux")), value_parser = parse_subnet)]
     pub subnet: Option<Ipv4Net>,
 
     /// Write and read each frame alone, instead of runs of TCP and UDP segments as one (Linux)
-    #[arg(long, hide = cfg!(not(target_os = "linux")))]
+    #[arg(long, help_heading = HOST, hide_short_help = true, hide = cfg!(not(target_os = "linux")))]
     pub no_offload: bool,
 
     /// Not built yet: refused by name, so that nobody believes it works.
     #[arg(long, hide = true, value_name = "LIST", value_parser = not_yet)]
     pub expose: Option<Never>,
 
-    /// Inherited descriptor: a connected Unix stream socket, by which the policy can be changed while the guest runs
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
+    /// Inherited descriptor of the control channel
+    ///
+    /// A connected Unix stream socket, by which the policy can be changed while the guest runs.
+    #[arg(long, help_heading = CONTROL, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
     pub control_fd: Option<RawFd>,
 
     /// Let clients of the control channel use names in entries, and show them names
-    #[arg(long, requires = "control_fd")]
+    #[arg(long, help_heading = CONTROL, hide_short_help = true, requires = "control_fd")]
     pub policy_names: bool,
 
     /// A capture.
     #[command(flatten)]
     pub capture: CaptureOptions,
+
+    /// One guest among many.
+    #[command(flatten)]
+    pub guest: GuestArgs,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]

@@ -81,6 +81,19 @@ fn names_go_to_a_client_of_the_channel_only_if_that_knows_them() {
 }
 
 #[test]
+fn a_guest_may_have_a_name() {
+    let longest = "x".repeat(NAME_LENGTH);
+    for name in ["a", "web-1", "9", "CI.runner_7", &longest] {
+        assert_eq!(parse(&["--name", name]).unwrap().guest.name.as_deref(), Some(name));
+    }
+    assert_eq!(parse(&[]).unwrap().guest.name, None);
+    for name in ["", "a b", "a/b", "\u{e9}", "a\n", "\x1b[2J", &format!("{longest}x")] {
+        let line = parse(&["--name", name]).expect_err(name);
+        assert!(line.contains("--name") && line.contains("as in web-1"), "{line}");
+    }
+}
+
+#[test]
 fn short_octets_of_a_mac_are_accepted() {
     let cli = Cli::try_parse_from(["softnet", "--vm-fd=0", "--vm-mac-address=2:0:0:a:b:C"]).unwrap();
     assert_eq!(cli.serve.unwrap().vm_mac_address, EthernetAddress([2, 0, 0, 10, 11, 12]));
@@ -110,6 +123,9 @@ fn a_bad_value_is_told_in_one_line_with_its_flag() {
         ("--bridge", "0123456789abcdef"),
         ("--subnet", "192.168.70.0/30"),
         ("--subnet", "here"),
+        ("--name", "a b"),
+        ("--rate-limit", "100"),
+        ("--rate-limit", "1kbit"),
         ("--expose", "2222:22"),
         ("--control-fd", "-1"),
         ("--control-fd", "one"),
@@ -135,4 +151,50 @@ fn subcommands_need_no_guest() {
     assert!(matches!(cli.command, Some(Command::Network { action: NetworkAction::Down { force: true } })));
     assert!(Cli::try_parse_from(["softnet"]).is_err());
     assert!(Cli::try_parse_from(["softnet", "--vm-fd", "0"]).is_err());
+}
+
+fn help(option: &str) -> String {
+    folded(&Cli::try_parse_from(["softnet", option]).expect_err("help is told as an error").render().to_string())
+}
+
+#[test]
+fn the_short_help_fits_a_screen() {
+    let short = help("-h");
+    assert!(
+        short.lines().count() <= 40,
+        "{} lines: hide_short_help for what few people type\n{short}",
+        short.lines().count()
+    );
+    assert!(short.lines().all(|line| line.chars().count() <= 80), "{short}");
+    assert!(short.contains("--vm-fd") && short.contains("softnet --help"), "{short}");
+}
+
+#[test]
+fn the_long_help_has_every_option_under_a_heading() {
+    let long = help("--help");
+    let command = Cli::command();
+    let options: Vec<_> = command.get_arguments().filter(|option| !option.is_hide_set()).collect();
+    assert!(options.len() > 10);
+    for option in options {
+        let name = format!("--{}", option.get_long().expect("softnet has no options of one letter of its own"));
+        assert!(long.lines().any(|line| line.trim_start().starts_with(&name)), "{name} in\n{long}");
+        assert!(option.get_help_heading().is_some(), "{name} is under a heading");
+        assert!(long.contains(&format!("\n{}:\n", option.get_help_heading().unwrap())), "{name}");
+    }
+}
+
+#[test]
+fn a_word_that_is_nearly_right_is_answered_with_the_right_one() {
+    for (words, meant) in [
+        (
+            &["--alow", "@host"][..],
+            "unexpected argument '--alow' found; tip: a similar argument exists: '--allow' (try",
+        ),
+        (&["--vm-net-type=nta"], "invalid value 'nta' for '--vm-net-type <TYPE>' [possible values: nat, host] (try"),
+        #[cfg(target_os = "linux")]
+        (&["netwrk", "status"], "unrecognized subcommand 'netwrk'; tip: a similar subcommand exists: 'network' (try"),
+    ] {
+        let error = Cli::try_parse_from(["softnet"].iter().chain(words)).unwrap_err();
+        assert!(one_line(&error).starts_with(meant), "{}", one_line(&error));
+    }
 }

@@ -4,6 +4,9 @@ use ipnet::Ipv4Net;
 
 use crate::engine::{Entry, EntryError, EthernetAddress};
 
+/// The longest name of a guest: as long as a label of a host name (RFC 1035, 2.3.4).
+pub const NAME_LENGTH: usize = 63;
+
 /// One `--allow` or `--block`: a comma separated list of entries, possibly empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryList(pub Vec<Entry>);
@@ -30,6 +33,19 @@ pub(super) fn parse_mac(text: &str) -> Result<EthernetAddress, String> {
         return Err("a guest's MAC address is unicast: its first octet is even, and it is not all zero".into());
     }
     Ok(mac)
+}
+
+/// A guest's name: what a host name, a file name and a label of a metric can all have.
+pub(super) fn parse_name(text: &str) -> Result<String, String> {
+    let valid = (1..=NAME_LENGTH).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if valid {
+        Ok(text.into())
+    } else {
+        Err(format!(
+            "a guest's name has 1 to {NAME_LENGTH} letters of A to Z, a to z, 0 to 9, '.', '_' and '-', as in web-1"
+        ))
+    }
 }
 
 /// A name that a network interface can have: dev_valid_name() of the kernel.

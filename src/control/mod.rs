@@ -223,7 +223,7 @@ impl Session {
                 let (sorted, texts) = draft.sort();
                 Change::Sorted(Box::new(sorted), reply::lists(&texts))
             }
-            Change::Sorted(sorted, lists) => match sorted.compile(engine.gateway()) {
+            Change::Sorted(sorted, lists) => match sorted.compile(engine.terms()) {
                 Ok(compiled) => Change::Compiled(Box::new(compiled), lists),
                 Err(sorted) => Change::Sorted(sorted, lists),
             },

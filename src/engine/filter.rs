@@ -50,6 +50,9 @@
 //! **Names.** An address of a name that an entry is about, as learned, has that entry as a rule of the very address in the next
 //! paragraph: see [`super::names`].
 //!
+//! **The administrator's entries**, if there are any, are asked first wherever the operator's are, and in the same way: what they
+//! block is blocked. What they allow, or do not mention, is the operator's to say.
+//!
 //! **Destination.** Among the operator's entries for what the guest begins, those with ports outrank those without; among each
 //! kind the longest prefix decides, and block wins a tie. An entry with ports is about whole UDP and TCP datagrams to these
 //! ports; a fragment is covered by no allow entry with ports, and by every block entry with ports that covers its address.
@@ -104,7 +107,7 @@ use super::budget::Budget;
 use super::flows::Flows;
 use super::lease::Leases;
 use super::names::Names;
-use super::policy::{Policy, PolicyEntries};
+use super::policy::{Ceiling, Policy, PolicyEntries, Terms};
 use super::reply::Replies;
 use super::troubles::Troubles;
 use super::verdict::DropReason;
@@ -122,6 +125,8 @@ pub(super) struct Filter {
     isolation: Isolation,
     network: Network,
     subnet: Subnet,
+    ceiling: Option<Box<Ceiling>>,
+    terms: Terms,
     policy: Policy,
     flows: Flows,
     names: Names,
@@ -135,13 +140,17 @@ pub(super) struct Filter {
 impl Filter {
     pub(super) fn new(config: &Config) -> Self {
         let network = config.network;
+        let ceiling = Ceiling::compile(&config.administrator, network.gateway);
+        let terms = Ceiling::terms(ceiling.as_deref(), network.gateway);
         Filter {
             guest_mac: config.guest_mac,
             net_type: config.net_type,
             isolation: config.isolation,
             network,
             subnet: Subnet::new(network.subnet),
-            policy: Policy::compile(&config.policy, network.gateway),
+            ceiling,
+            terms,
+            policy: Policy::compile(&config.policy, terms),
             flows: Flows::new(config.flow_keys),
             names: Names::new(network.subnet, config.flow_keys),
             questions: config.dns_questions,
@@ -153,7 +162,12 @@ impl Filter {
     }
 
     pub(super) fn set_policy(&mut self, entries: &PolicyEntries) {
-        self.replace_policy(Policy::compile(entries, self.network.gateway));
+        self.replace_policy(Policy::compile(entries, self.terms));
+    }
+
+    /// What a policy is to be compiled for.
+    pub(super) fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// The reply to the latest frame of the guest's; empty if there is none.

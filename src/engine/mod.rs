@@ -21,6 +21,7 @@ mod ipv4;
 pub mod lease;
 pub mod names;
 pub mod policy;
+pub mod rate;
 pub mod reply;
 mod special;
 mod transactions;
@@ -36,9 +37,11 @@ pub use smoltcp::wire::EthernetAddress;
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
 pub use policy::{
-    Compiled, Draft, Entry, EntryError, EntryFault, List, MAX_ENTRIES, PolicyEntries, PortRange, Sorted, Target, Texts,
-    Way,
+    Compiled, Draft, Entry, EntryError, EntryFault, List, MAX_ENTRIES, PolicyEntries, PortRange, Sorted, Target, Terms,
+    Texts, Way,
 };
+use rate::Pace;
+pub use rate::{Allowance, RateLimit};
 pub use troubles::Trouble;
 pub use verdict::{Counters, Direction, DropReason, Traffic, Verdict};
 
@@ -102,6 +105,9 @@ pub struct Config {
     pub network: Network,
     /// The operator's entries.
     pub policy: PolicyEntries,
+    /// The administrator's: what these block stays blocked, whatever the operator's say, now and later. None of them is about a
+    /// name.
+    pub administrator: PolicyEntries,
     /// What it may ask by DNS.
     pub dns_questions: DnsQuestions,
     /// Random bits that nobody else knows: they decide where a flow stands in the table of flows, so that no guest can choose
@@ -119,6 +125,7 @@ impl Config {
             isolation: Isolation::Isolated,
             network,
             policy: PolicyEntries::default(),
+            administrator: PolicyEntries::default(),
             dns_questions: DnsQuestions::Any,
             flow_keys,
         }
@@ -131,7 +138,12 @@ pub struct Engine {
     filter: Filter,
     gateway: Ipv4Addr,
     policy: PolicyEntries,
+    /// What `policy` comes to.
+    rules: usize,
     counters: Counters,
+    /// How fast frames may come, by direction.
+    pace: [Option<Pace>; 2],
+    max_frame: usize,
     now: Instant,
 }
 
@@ -142,15 +154,40 @@ impl Engine {
         Engine {
             filter: Filter::new(&config),
             gateway: config.network.gateway,
+            rules: config.policy.rule_count(config.network.gateway),
             policy: config.policy.normalised(),
             counters: Counters::default(),
+            pace: [None, None],
+            max_frame: config.network.max_frame,
             now: Instant::from_micros_const(i64::MIN),
+        }
+    }
+
+    /// The same, with a limit for what comes a second, each way.
+    #[must_use]
+    pub fn with_rate_limit(mut self, limit: RateLimit) -> Self {
+        if limit != RateLimit::default() {
+            let pace = |depth| Some(Pace::new(limit, depth, self.max_frame));
+            self.pace = [pace(rate::GUEST_DEPTH), pace(rate::HOST_DEPTH)];
+        }
+        self
+    }
+
+    /// How many frames may be read from the guest now, or when. To be asked before they are read; each is paid for when it is
+    /// judged.
+    pub fn guest_allowance(&mut self, now: Instant) -> Allowance {
+        match &mut self.pace[Direction::FromGuest as usize] {
+            None => Allowance::Frames(usize::MAX),
+            Some(pace) => pace.allowance(self.now.max(now)),
         }
     }
 
     /// Judges a frame that the guest sent. A frame that is forwarded has been taken note of: forward it once, unchanged.
     pub fn on_guest_frame(&mut self, frame: &[u8], now: Instant) -> Verdict {
         self.advance(now);
+        if let Some(pace) = &mut self.pace[Direction::FromGuest as usize] {
+            pace.spend(frame.len(), self.now);
+        }
         let verdict = match verdict(self.filter.judge_guest_frame(frame, self.now)) {
             Verdict::Drop(reason) if !self.reply().is_empty() => Verdict::Reply(reason),
             verdict => verdict,
@@ -169,7 +206,14 @@ impl Engine {
     /// Judges a frame that the host sends to the guest.
     pub fn on_host_frame(&mut self, frame: &[u8], now: Instant) -> Verdict {
         self.advance(now);
-        let verdict = verdict(self.filter.judge_host_frame(frame, self.now));
+        let mut verdict = verdict(self.filter.judge_host_frame(frame, self.now));
+        if let (Verdict::Forward, Some(pace)) = (verdict, &mut self.pace[Direction::FromHost as usize]) {
+            if rate::is_of_the_link(frame) {
+                pace.spend(frame.len(), self.now);
+            } else if !pace.admits(frame.len(), self.now) {
+                verdict = Verdict::Drop(DropReason::RateLimit);
+            }
+        }
         self.counters.count(Direction::FromHost, frame.len(), verdict);
         verdict
     }
@@ -207,17 +251,26 @@ impl Engine {
         let policy = policy.normalised();
         if policy != self.policy {
             self.filter.set_policy(&policy);
+            self.rules = policy.rule_count(self.gateway);
             self.policy = policy;
         }
     }
 
-    /// [`Engine::set_policy`], of a policy that was compiled for [`Engine::gateway`] before.
+    /// [`Engine::set_policy`], of a policy that was compiled for [`Engine::terms`] before.
     pub fn set_compiled(&mut self, policy: Compiled) {
+        let count = policy.rule_count();
         let (entries, rules) = policy.into_parts();
         if entries != self.policy {
+            self.rules = count;
             self.filter.replace_policy(rules);
             self.policy = entries;
         }
+    }
+
+    /// What a policy is to be compiled for.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.filter.terms()
     }
 
     /// The gateway's address.
@@ -235,7 +288,7 @@ impl Engine {
     /// How many rules the policy comes to: [`PolicyEntries::rule_count`].
     #[must_use]
     pub fn rule_count(&self) -> usize {
-        self.rule_count_of(&self.policy)
+        self.rules
     }
 
     /// How many rules another policy would come to with this gateway.

@@ -5,11 +5,14 @@
 //! with a direction makes the whole policy *stateful*: there are rules for both directions, a bare entry is one of each, and
 //! [`super::flows`] lets pass what belongs to what they admitted.
 //!
+//! The administrator's entries are a [`Ceiling`] over all of that.
+//!
 //! Entries about names are rules of no address by themselves: [`super::names`] learns of which, and asks here with what
 //! they say of it.
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod ceiling;
 mod draft;
 mod entries;
 mod loopholes;
@@ -20,6 +23,7 @@ mod rules;
 use std::net::Ipv4Addr;
 
 pub use super::entry::{Entry, EntryError, EntryFault, MAX_ENTRIES, PortRange, Target, Way};
+pub(super) use ceiling::Ceiling;
 pub use draft::{Compiled, Draft, List, Sorted, Texts};
 pub use entries::PolicyEntries;
 pub(super) use named::{MATCHES, NameIndex, NameRules, Pinned};
@@ -62,12 +66,42 @@ pub(super) struct Policy {
     names: NameRules,
 }
 
+/// Whether a policy keeps state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// If an entry of its own asks for it.
+    AsEntriesAsk,
+    /// Always: an entry of the administrator's asks for it.
+    Kept,
+}
+
+/// What a policy is compiled for, which is the same for the whole life of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// `@host` is its /32.
+    pub(super) gateway: Ipv4Addr,
+    pub(super) state: State,
+}
+
+impl Terms {
+    /// Those without an administrator.
+    pub(super) fn of_the_entries(gateway: Ipv4Addr) -> Self {
+        Terms { gateway, state: State::AsEntriesAsk }
+    }
+
+    /// Whether a policy of these entries keeps state.
+    fn keep_state_of(self, entries: &PolicyEntries) -> bool {
+        self.state == State::Kept || entries.is_stateful()
+    }
+}
+
 impl Policy {
-    /// Compiles `entries`; `@host` is the /32 of `gateway`.
-    pub(super) fn compile(entries: &PolicyEntries, gateway: Ipv4Addr) -> Self {
+    /// Compiles `entries`.
+    pub(super) fn compile(entries: &PolicyEntries, terms: Terms) -> Self {
+        let gateway = terms.gateway;
         Policy {
             outward: Rules::compile(&entries.rules(Way::Out, gateway)),
-            inward: entries.is_stateful().then(|| Rules::compile(&entries.rules(Way::In, gateway))),
+            inward: terms.keep_state_of(entries).then(|| Rules::compile(&entries.rules(Way::In, gateway))),
             names: NameRules::compile(entries),
         }
     }
@@ -111,7 +145,7 @@ mod tests {
 
     fn policy(allow: &str, block: &str) -> Policy {
         let list = |text| Entry::parse_list(text).unwrap();
-        Policy::compile(&PolicyEntries { allow: list(allow), block: list(block) }, GATEWAY)
+        Policy::compile(&PolicyEntries { allow: list(allow), block: list(block) }, Terms::of_the_entries(GATEWAY))
     }
 
     fn outward(policy: &Policy, address: &str) -> Ruling {

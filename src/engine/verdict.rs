@@ -97,6 +97,7 @@ drop_reasons! {
     DnsName "dns-name" "a DNS question for a name that no entry allows, or one that cannot be read, while only such may be asked"
     PinsFull "pins-full" "an answer to a DNS question for whose addresses there is no room"
     FlowTableFull "flow-table-full" "no room for one more flow"
+    RateLimit "rate-limit" "more, or faster, than the guest may be sent"
 }
 
 impl fmt::Display for DropReason {

@@ -12,6 +12,7 @@ pub mod tap;
 #[cfg(any(target_os = "macos", test))]
 pub mod vmnet;
 
+use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
@@ -38,8 +39,21 @@ pub struct LinkRequest {
     pub bridge: Option<String>,
     /// Linux: the subnet of softnet's own bridge, should it have to be made.
     pub subnet: Option<Ipv4Net>,
+    /// Linux: whose guest it is.
+    pub owner: Owner,
+    /// Linux: what it is called.
+    pub name: Option<String>,
     /// Linux: whether runs of frames are joined and cut here.
     pub offload: Offload,
+}
+
+/// Whose guest it is: whom softnet becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// How many guests the user may have on this host, this one included; none: any number.
+    pub most_guests: Option<u32>,
 }
 
 /// Whether the kernel is given, and gives, runs of frames as one.
@@ -142,6 +156,11 @@ pub trait Host {
         false
     }
 
+    /// The file for what others on this host may know of the guest ([`crate::record`]), once, where there is one.
+    fn take_record(&mut self) -> Option<File> {
+        None
+    }
+
     /// How many frames the system gave that could not be made frames for the guest.
     fn unusable(&self) -> u64 {
         0
@@ -153,7 +172,7 @@ pub trait Host {
     }
 
     /// The descriptor that [`Host::pool`] reads.
-    fn records(&self) -> Option<BorrowedFd<'_>> {
+    fn lease_file(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 

@@ -124,6 +124,12 @@ impl Identity {
         }
     }
 
+    /// The user.
+    #[must_use]
+    pub fn uid(self) -> Uid {
+        self.uid
+    }
+
     fn chosen_by_root(user: Option<&str>, group: Option<&str>) -> Result<Self, PrivilegeError> {
         let name = user.unwrap_or("nobody");
         let (uid, own_group) = find_user(name)?;

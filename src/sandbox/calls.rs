@@ -21,6 +21,7 @@ use seccompiler::{
 };
 
 use super::Features;
+use crate::record::LENGTH;
 
 /// A system call that softnet may make.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +52,8 @@ enum Only {
     AskForFlags,
     Reply,
     ShutDown,
-    Records,
+    Leases,
+    Record,
 }
 
 macro_rules! allowed {
@@ -106,9 +108,10 @@ pub const ALLOWED: &[Allowed] = allowed! {
     tkill, SYS_tkill, AbortThread, "abort(3) (musl)";
     futex, SYS_futex, Wake, "a panic that unwinds: the unwinder's first use wakes whoever waits for it, and nobody does";
     fcntl, SYS_fcntl, AskForFlags, "a build with debug assertions asks before it closes";
-    pread64, SYS_pread64, Records, "the DHCP server's records, when the guest gets no address";
+    pread64, SYS_pread64, Leases, "the DHCP server's records, when the guest gets no address";
     sendto, SYS_sendto, Reply, "`--control-fd`: replies to its client";
     shutdown, SYS_shutdown, ShutDown, "`--control-fd`: the end of the channel, which the client is to see";
+    pwrite64, SYS_pwrite64, Record, "what `softnet list` shows of this guest";
 };
 
 impl Allowed {
@@ -137,7 +140,8 @@ impl Only {
             Only::AskForFlags => "`F_GETFD`",
             Only::Reply => "the channel's socket; no address given; flags exactly `MSG_DONTWAIT`, `MSG_NOSIGNAL`",
             Only::ShutDown => "the channel's socket, `SHUT_RDWR`",
-            Only::Records => "the descriptor of the records",
+            Only::Leases => "the descriptor of the leases",
+            Only::Record => "the guest's file under `/run/softnet`; 512 bytes at its start",
         }
     }
 
@@ -145,7 +149,8 @@ impl Only {
     const fn is_needed(self, features: Features) -> bool {
         match self {
             Only::Reply | Only::ShutDown => features.channel.is_some(),
-            Only::Records => features.records.is_some(),
+            Only::Leases => features.leases.is_some(),
+            Only::Record => features.record.is_some(),
             _ => true,
         }
     }
@@ -179,7 +184,12 @@ impl Only {
             Only::AskForFlags => all(vec![is(1, libc::F_GETFD)?]),
             Only::Reply => all(vec![is_channel()?, is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?, is_null(4)?]),
             Only::ShutDown => all(vec![is_channel()?, is(1, libc::SHUT_RDWR)?]),
-            Only::Records => all(vec![is(0, features.records.unwrap_or(RawFd::MAX))?]),
+            Only::Leases => all(vec![is(0, features.leases.unwrap_or(RawFd::MAX))?]),
+            Only::Record => {
+                let is_record = SeccompCondition::new(0, Dword, Eq, number(features.record.unwrap_or(RawFd::MAX)))?;
+                let is_whole = SeccompCondition::new(2, Qword, Eq, LENGTH as u64)?;
+                all(vec![is_record, is_whole, SeccompCondition::new(3, Qword, Eq, 0)?])
+            }
         }
     }
 }
@@ -226,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_filter_fits_into_the_kernel() {
-        let length = program(Features { channel: Some(3), records: Some(4) }).unwrap().len();
+        let length = program(Features { channel: Some(3), record: Some(4), leases: Some(5) }).unwrap().len();
         assert!(length < 400, "{length} instructions, of the 4096 that the kernel takes");
     }
 }

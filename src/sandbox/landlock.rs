@@ -47,13 +47,17 @@ impl Ruleset {
     }
 }
 
-/// Refuses this thread everything, for good. `no_new_privs` is set already.
-pub(super) fn restrict() -> io::Result<Abi> {
+/// What this kernel has.
+pub(super) fn version() -> io::Result<Abi> {
     let none = std::ptr::null::<Ruleset>();
     // SAFETY: asked for the version alone, the kernel takes no structure.
     let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0, CREATE_RULESET_VERSION) };
-    let abi = Abi(u32::try_from(version).map_err(|_| io::Error::last_os_error())?);
+    u32::try_from(version).map(Abi).map_err(|_| io::Error::last_os_error())
+}
 
+/// Refuses this thread everything, for good. `no_new_privs` is set already.
+pub(super) fn restrict() -> io::Result<Abi> {
+    let abi = version()?;
     let ruleset = Ruleset::everything(abi);
     // SAFETY: the pointer is to a structure of the size that is given, alive through the call.
     let raw = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size_of::<Ruleset>(), 0) };

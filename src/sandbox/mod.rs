@@ -62,6 +62,13 @@ pub enum SandboxError {
     Filter(String),
 }
 
+/// How much Landlock this kernel has, in words; none is no Landlock.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn landlock_version() -> Option<String> {
+    landlock::version().ok().map(|abi| abi.to_string())
+}
+
 /// The proof that this process has dropped root and is in the sandbox. Only [`enter`] makes one.
 #[derive(Debug)]
 pub struct Confined(());
@@ -80,7 +87,9 @@ pub struct Features {
     /// The control channel's socket.
     pub channel: Option<RawFd>,
     /// The records of the link's DHCP server.
-    pub records: Option<RawFd>,
+    pub leases: Option<RawFd>,
+    /// The file of the record for `softnet list`.
+    pub record: Option<RawFd>,
 }
 
 /// Enters the sandbox, for the rest of the process's life. Every descriptor and all code that is needed from here on is

@@ -18,6 +18,8 @@ pub struct Batch {
     storage: Box<[u8]>,
     slot_len: usize,
     capacity: usize,
+    /// How many of the slots may be used until the next [`Batch::clear`].
+    usable: usize,
     /// The lengths of the received frames.
     lengths: Vec<usize>,
     /// The indices of the frames that were kept, in order.
@@ -33,6 +35,7 @@ impl Batch {
             storage: vec![0; capacity * (ZEROES + slot_len)].into_boxed_slice(),
             slot_len,
             capacity,
+            usable: capacity,
             lengths: Vec::with_capacity(capacity),
             kept: Vec::with_capacity(capacity),
         }
@@ -47,7 +50,7 @@ impl Batch {
     /// How many slots are free.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.capacity() - self.lengths.len()
+        self.usable - self.lengths.len()
     }
 
     /// How many frames are kept.
@@ -64,13 +67,19 @@ impl Batch {
 
     /// Forgets all frames.
     pub fn clear(&mut self) {
+        self.clear_for(self.capacity);
+    }
+
+    /// Forgets all frames, and has room for `count` at most from then on.
+    pub fn clear_for(&mut self, count: usize) {
+        self.usable = count.min(self.capacity);
         self.lengths.clear();
         self.kept.clear();
     }
 
     /// The free slots, whole, in the order in which [`Batch::commit`] takes them.
     pub fn free_slots(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
-        let places = self.storage.chunks_exact_mut(ZEROES + self.slot_len).skip(self.lengths.len());
+        let places = self.storage.chunks_exact_mut(ZEROES + self.slot_len).take(self.usable).skip(self.lengths.len());
         places.map(|place| &mut place[ZEROES..])
     }
 
@@ -148,6 +157,21 @@ mod tests {
         assert_eq!(batch.free_slots().len(), 0);
         batch.commit(5);
         assert_eq!(batch.len(), 1);
+    }
+
+    #[test]
+    fn a_batch_that_is_cleared_for_a_few_takes_no_more_until_it_is_cleared_again() {
+        let mut batch = Batch::new(4, 10);
+        batch.clear_for(2);
+        for _ in 0..3 {
+            batch.push(b"one");
+        }
+        assert_eq!((batch.len(), batch.room(), batch.free_slots().len()), (2, 0, 0));
+        batch.clear_for(9);
+        assert_eq!((batch.room(), batch.free_slots().len()), (4, 4));
+        batch.clear_for(1);
+        batch.clear();
+        assert_eq!(batch.room(), 4);
     }
 
     #[test]

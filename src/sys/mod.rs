@@ -7,6 +7,7 @@
 //! * [`inherited`]: descriptors that another program gave us, checked before they are used.
 //! * [`datagram`]: frames to and from the guest's socket, many a system call.
 //! * [`limits`]: resource limits that are not the caller's.
+//! * [`listeners`]: which sockets wait at a port.
 //! * [`peer`]: whether the guest's end of the socket is still there.
 //! * [`pidfd`]: signals to a process that is no child of ours.
 //! * [`process`]: what of this process the caller must not decide.
@@ -26,6 +27,8 @@ pub mod ids;
 pub mod inherited;
 #[cfg(target_os = "linux")]
 pub mod limits;
+#[cfg(target_os = "linux")]
+pub mod listeners;
 pub mod peer;
 #[cfg(target_os = "linux")]
 pub mod pidfd;

@@ -2,8 +2,10 @@
 //! descriptors, limits, signals and timers, core dumps, the file mode mask, the working directory.
 
 use std::env;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use nix::fcntl::{OFlag, open};
 #[cfg(target_os = "macos")]
@@ -20,11 +22,22 @@ const KEPT: &str = "RUST_LOG";
 /// Clears the environment, but for `RUST_LOG`. First of all in a privileged process, and while it has one thread only.
 pub fn clear_environment() {
     let kept = env::var_os(KEPT);
+    let _ = PATH.set(env::var_os("PATH").unwrap_or_default());
     remove_all_variables();
     if let Some(value) = kept {
         // SAFETY: called at the start of main, before there is a second thread.
         unsafe { env::set_var(KEPT, value) };
     }
+}
+
+/// The caller's PATH, kept aside when the environment is cleared.
+static PATH: OnceLock<OsString> = OnceLock::new();
+
+/// Where the caller's programs are looked for. For whoever acts with the caller's rights: nothing is started by it while there
+/// are others.
+#[must_use]
+pub fn callers_path() -> OsString {
+    PATH.get().cloned().or_else(|| env::var_os("PATH")).unwrap_or_default()
 }
 
 /// At once (clearenv(3)), since one by one it cannot be done: execve(2) takes entries whose name is empty, has a '=' or is

@@ -32,6 +32,7 @@ pub fn config() -> Config {
             max_frame: MAX_FRAME,
         },
         policy: PolicyEntries::default(),
+        administrator: PolicyEntries::default(),
         dns_questions: DnsQuestions::Any,
         flow_keys: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use softnet::engine::{EthernetAddress, Isolation, NetType};
 use softnet::host::tap::{self, Error, TapHost};
-use softnet::host::{Host, Interrupted, LinkRequest, Offload};
+use softnet::host::{Host, Interrupted, LinkRequest, Offload, Owner};
 use softnet::sys::batch::Batch;
 use softnet_testbed::state::processes;
 use softnet_testbed::tools;
@@ -25,6 +25,7 @@ pub(crate) fn request(guest: Mac) -> LinkRequest {
         lease_seconds: 600,
         bridge: None,
         subnet: None,
+        owner: Owner { uid: 0, most_guests: None },
         offload: Offload::Wanted,
     }
 }

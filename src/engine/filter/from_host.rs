@@ -60,7 +60,12 @@ impl Filter {
                 }
                 Ok(())
             }
-            Standing::Neighbour if self.policy.allows_some_of(arp.sender_protocol) => Ok(()),
+            Standing::Neighbour
+                if self.policy.allows_some_of(arp.sender_protocol)
+                    && self.ceiling.as_ref().is_none_or(|ceiling| ceiling.leaves_some_of(arp.sender_protocol)) =>
+            {
+                Ok(())
+            }
             Standing::Neighbour => Err(DropReason::Neighbour),
         }
     }

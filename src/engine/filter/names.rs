@@ -22,12 +22,25 @@ impl Filter {
     /// What the rules say of a datagram for `address`, its pins among them.
     #[inline]
     pub(super) fn ruling_outward(&self, address: Ipv4Addr, carried: Carried, now: Instant) -> Ruling {
+        if self.ceiling.as_ref().is_some_and(|ceiling| ceiling.blocks_outward(address, carried)) {
+            return Ruling::Blocked;
+        }
         self.policy.ruling_outward(address, carried, self.pinned(Way::Out, address, carried, now))
     }
 
     /// What the rules say of a datagram from `address`, its pins among them.
     #[inline]
     pub(super) fn ruling_inward(&self, address: Ipv4Addr, carried: Carried, now: Instant) -> Ruling {
+        if self.ceiling.as_ref().is_some_and(|ceiling| {
+            // Where no state is kept, what a neighbour may send is what the guest may: see `Policy::ruling_inward`.
+            if self.policy.is_stateful() {
+                ceiling.blocks_inward(address, carried)
+            } else {
+                ceiling.blocks_outward(address, carried)
+            }
+        }) {
+            return Ruling::Blocked;
+        }
         self.policy.ruling_inward(address, carried, self.pinned(Way::In, address, carried, now))
     }
 

@@ -6,10 +6,9 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use super::rules::{Rule, Rules};
-use super::{Entry, EntryError, MAX_ENTRIES, NameRules, Policy, PolicyEntries, Target, Way};
+use super::{Entry, EntryError, MAX_ENTRIES, NameRules, Policy, PolicyEntries, Target, Terms, Way};
 
 /// One of a policy's two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,11 +121,11 @@ pub struct Compiled {
 }
 
 impl Sorted {
-    /// Does a step of the compiling for `gateway`, which is the same each time.
+    /// Does a step of the compiling for `terms`, which are the same each time.
     ///
     /// # Errors
     /// The policy, if there is another step to do.
-    pub fn compile(mut self, gateway: Ipv4Addr) -> Result<Compiled, Box<Sorted>> {
+    pub fn compile(mut self, terms: Terms) -> Result<Compiled, Box<Sorted>> {
         self.next = match self.next {
             Step::Names => {
                 self.names = NameRules::compile(&self.entries);
@@ -134,14 +133,17 @@ impl Sorted {
                 Step::Merge(Way::Out)
             }
             Step::Merge(way) => {
-                let merged = self.entries.rules(way, gateway);
-                self.rule_count += merged.len();
+                let merged = self.entries.rules(way, terms.gateway);
+                // What only the administrator's entries make rules of is no rule of the client's.
+                if way == Way::Out || self.entries.is_stateful() {
+                    self.rule_count += merged.len();
+                }
                 Step::Compile(way, merged)
             }
             Step::Compile(way, merged) => {
                 let rules = Rules::compile(&merged);
                 let (outward, inward) = match self.outward {
-                    None if way == Way::Out && self.entries.is_stateful() => {
+                    None if way == Way::Out && terms.keep_state_of(&self.entries) => {
                         self.outward = Some(rules);
                         self.next = Step::Merge(Way::In);
                         return Err(Box::new(self));
@@ -171,6 +173,8 @@ impl Compiled {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -203,7 +207,7 @@ mod tests {
 
     fn compile(mut sorted: Sorted) -> Compiled {
         loop {
-            match sorted.compile(GATEWAY) {
+            match sorted.compile(Terms::of_the_entries(GATEWAY)) {
                 Ok(compiled) => return compiled,
                 Err(rest) => sorted = *rest,
             }
@@ -223,7 +227,7 @@ mod tests {
                 texts.iter().for_each(|text| draft.push(list, text).unwrap());
             }
             let (entries, rules) = compile(draft.sort().0).into_parts();
-            let at_once = Policy::compile(&entries, GATEWAY);
+            let at_once = Policy::compile(&entries, Terms::of_the_entries(GATEWAY));
             assert_eq!(format!("{rules:?}"), format!("{at_once:?}"));
         }
     }

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use super::super::entry::{Entry, PortRange, Way};
 use super::super::names::Pattern;
 use super::super::special::is_global_unicast;
-use super::{Carried, Policy, PolicyEntries, Ruling, Target};
+use super::{Carried, Policy, PolicyEntries, Ruling, Target, Terms};
 
 /// As many as are looked at in some 20 ms: 2048 entries in each list can be four million, and the start waits.
 const MAX_PAIRS: usize = 10_000;
@@ -20,7 +20,7 @@ impl PolicyEntries {
     /// nothing to tell. `@host` is the /32 of `gateway`. A name is taken to lie within any prefix that has addresses of the world.
     /// Only the first 10,000 that lie so are looked at.
     pub fn loopholes(&self, gateway: Ipv4Addr) -> impl Iterator<Item = (&Entry, &Entry)> {
-        let policy = Policy::compile(self, gateway);
+        let policy = Policy::compile(self, Terms::of_the_entries(gateway));
         let pairs =
             self.allow.iter().filter(|allow| allow.ports.is_some()).flat_map(|allow| {
                 self.block.iter().filter(|block| block.ports.is_none()).map(move |block| (allow, block))

@@ -168,6 +168,12 @@ impl Rules {
         node.ruling == Ruling::Allowed || self.ported.get(node.ported).is_some_and(|ported| ported.allows)
     }
 
+    /// Whether anything at all of `address` is not blocked.
+    pub(super) fn leave_some_of(&self, address: Ipv4Addr) -> bool {
+        let node = self.node(address);
+        node.ruling != Ruling::Blocked || self.ported.get(node.ported).is_some_and(|ported| ported.allows)
+    }
+
     #[inline]
     fn node(&self, address: Ipv4Addr) -> Node {
         let Some(nodes) = &self.nodes else { return UNRULED };

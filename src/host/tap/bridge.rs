@@ -204,7 +204,7 @@ fn remembered(name: &str) -> Option<Ipv4Net> {
 }
 
 /// What the host uses on other links than the bridge itself, if there is one.
-fn used(netlink: &mut Netlink, bridge: Option<&Link>) -> Result<Vec<Used>, Error> {
+pub(super) fn used(netlink: &mut Netlink, bridge: Option<&Link>) -> Result<Vec<Used>, Error> {
     let read = |error| Error::os("list the host's addresses and routes")(error);
     let own = bridge.map(|link| link.index);
     let mut used = Vec::new();

@@ -220,6 +220,18 @@ pub enum Error {
         holder: String,
     },
 
+    /// The user has as many guests as the administrator lets a user have.
+    #[error(
+        "uid {uid} has {most} guests running, as many as {} lets a user have: end one, or ask the administrator for more",
+        crate::administrator::FILE
+    )]
+    TooManyGuests {
+        /// The user.
+        uid: u32,
+        /// How many it may have.
+        most: u32,
+    },
+
     /// Something on the bridge has used this MAC lately.
     #[error(
         "--vm-mac-address {mac}: it was seen on {port} of {bridge}: end what uses it there, or give this guest another MAC"

@@ -196,7 +196,7 @@ pub(super) fn leases(text: &str, now: u64) -> Vec<LeaseStatus> {
     text.lines().filter_map(line).collect()
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

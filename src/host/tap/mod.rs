@@ -22,6 +22,7 @@ mod claim;
 mod device;
 mod dhcp;
 mod error;
+mod list;
 mod manage;
 mod nat;
 mod neighbours;
@@ -31,6 +32,7 @@ pub mod port;
 mod programs;
 mod state;
 mod subnet;
+pub mod survey;
 mod sysctl;
 
 use std::fs::File;
@@ -53,6 +55,7 @@ use crate::host::{Host, LinkRequest, Pool, Wait};
 use crate::sys::batch::Batch;
 
 pub use self::error::Error;
+pub use self::list::{Running, running};
 pub use self::manage::{BridgeStatus, Force, GuestStatus, LeaseStatus, Report, Status, down, status};
 
 /// The bridge of guests that reach the world.
@@ -86,7 +89,7 @@ pub struct TapHost {
     /// None on somebody else's bridge, whose DHCP server is somebody else's too.
     records: Option<Records>,
     neighbours: Option<Neighbours>,
-    _claim: Claim,
+    claim: Claim,
 }
 
 /// Opens a guest's link; frames pass when this returns.
@@ -108,7 +111,7 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
     }
     let name = choice.name();
     let claim = loop {
-        match claim::claim(&locked, name, request.guest_mac)? {
+        match claim::claim(&locked, name, request)? {
             Some(claim) => break claim,
             None if start.elapsed() < PREDECESSOR_LIMIT => locked = yield_lock(locked, wait)?,
             None => {
@@ -117,6 +120,8 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
             }
         }
     };
+
+    let claim = within_number(&locked, name, request, claim)?;
 
     let (bridge, tap) = loop {
         let bridge = ready_bridge(&mut netlink, &locked, request, wait)?;
@@ -148,7 +153,17 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
         BridgeChoice::Nat | BridgeChoice::Host => Records::open(&bridge.name, bridge.address),
     };
     let neighbours = Neighbours::open(bridge.index).map_err(Error::os("open a netlink socket"))?;
-    Ok(TapHost { network, bridge: bridge.name, tap, records, neighbours: Some(neighbours), _claim: claim })
+    Ok(TapHost { network, bridge: bridge.name, tap, records, neighbours: Some(neighbours), claim })
+}
+
+/// The claim, if with it the owner has no more guests than may be. Under the lock, two that start at once count one another.
+fn within_number(locked: &State, name: &str, request: &LinkRequest, claim: Claim) -> Result<Claim, Error> {
+    let Some(most) = request.owner.most_guests else { return Ok(claim) };
+    if claim::count_of(locked, request.owner.uid)? <= most {
+        return Ok(claim);
+    }
+    claim::withdraw(locked, name, request.guest_mac, claim)?;
+    Err(Error::TooManyGuests { uid: request.owner.uid, most })
 }
 
 /// Lets others have the lock for a while.
@@ -262,6 +277,10 @@ impl Host for TapHost {
         self.tap.port.holds_frames()
     }
 
+    fn take_record(&mut self) -> Option<File> {
+        self.claim.record.take()
+    }
+
     fn unusable(&self) -> u64 {
         self.tap.port.unusable()
     }
@@ -270,7 +289,7 @@ impl Host for TapHost {
         self.records.as_ref()?.pool()
     }
 
-    fn records(&self) -> Option<BorrowedFd<'_>> {
+    fn lease_file(&self) -> Option<BorrowedFd<'_>> {
         self.records.as_ref().map(AsFd::as_fd)
     }
 

@@ -29,7 +29,7 @@ use super::{Error, HOST_BRIDGE, NAT_BRIDGE};
 use crate::engine::{EthernetAddress, colons};
 use crate::host::Wait;
 
-const NFT: Program = Program { name: "nft", package: "nftables" };
+pub(super) const NFT: Program = Program { name: "nft", package: "nftables" };
 
 /// Questions that a guest may ask the DNS service in a second, in the long run and at once.
 const DNS_RATE: (u32, u32) = (200, 500);

@@ -6,7 +6,7 @@
 //! | `BRIDGE.subnet` | the address and prefix that the bridge was given, so that a repair gives the same |
 //! | `BRIDGE.pid`, `BRIDGE.leases` | dnsmasq's |
 //! | `BRIDGE.hosts/` | a lease time for each guest, see [`super::dhcp`] |
-//! | `BRIDGE.guests/` | a lock for each guest, see [`super::claim`] |
+//! | `BRIDGE.guests/` | a lock and a record for each guest, see [`super::claim`] |
 //!
 //! Nothing here outlives a reboot, and a file that a crash left behind is replaced or removed by the next start. The lock
 //! files can be opened by root alone: whoever can open a file can also lock it (flock(2)).
@@ -25,7 +25,7 @@ use super::Error;
 use crate::host::Wait;
 use crate::sys::watchdog::Watchdog;
 
-const DIRECTORY: &str = "/run/softnet";
+pub(super) const DIRECTORY: &str = "/run/softnet";
 /// A start holds the lock for some 50 ms, and for 12 s if every program that it runs takes the longest it may.
 const HOLD_LIMIT: Duration = Duration::from_secs(15);
 /// One that is stopped, and a minute of starts at once, which is more than a host takes.
@@ -125,7 +125,10 @@ impl State {
 
 /// Takes a lock file without blocking, for this open file; `None` when another has it.
 pub(super) fn try_lock(path: &Path) -> io::Result<Option<Flock<File>>> {
-    match Flock::lock(open_lock(path)?, FlockArg::LockExclusiveNonblock) {
+    // Read-only is enough for flock(2). What the file says was then written by root alone, however long it is held.
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(libc::O_CREAT | libc::O_NOFOLLOW);
+    match Flock::lock(open_lock(path, options)?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(is_still(path, &lock).then_some(lock)),
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, error)) => Err(error.into()),
@@ -135,7 +138,9 @@ pub(super) fn try_lock(path: &Path) -> io::Result<Option<Flock<File>>> {
 /// Takes a lock file without blocking, for this process alone; `None` when another process has it. It ends when the process
 /// closes the file, by whatever descriptor.
 fn try_lock_for_this_process(path: &Path) -> io::Result<Option<File>> {
-    let file = open_lock(path)?;
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW);
+    let file = open_lock(path, options)?;
     // SAFETY: all zeroes are a valid flock: from the start (SEEK_SET, 0) to wherever the end is (0).
     let mut whole: libc::flock = unsafe { std::mem::zeroed() };
     whole.l_type = libc::F_WRLCK as libc::c_short;
@@ -146,15 +151,8 @@ fn try_lock_for_this_process(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)?;
+fn open_lock(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.mode(0o600).open(path)?;
     // The caller's umask may have narrowed it.
     if file.metadata()?.mode() & 0o777 != 0o600 {
         file.set_permissions(Permissions::from_mode(0o600))?;
@@ -171,14 +169,14 @@ fn is_still(path: &Path, lock: &File) -> bool {
 }
 
 /// Writes our process number into a lock file, for the error message of whoever finds it locked.
-pub(super) fn sign(mut lock: &File) {
+fn sign(mut lock: &File) {
     let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
 }
 
-/// The process that signed a lock file last; a number or "?", since the text ends in messages, and the file is open in a
+/// The process that signed a lock file last, in its first line; a number or "?", since the text ends in messages, and the file is open in a
 /// process that has dropped root.
 pub(super) fn holder(path: &Path) -> String {
-    let number = read_line(path).and_then(|text| text.trim().parse::<u32>().ok());
+    let number = read_line(path).and_then(|text| text.lines().next()?.trim().parse::<u32>().ok());
     number.map_or("?".to_owned(), |number| number.to_string())
 }
 
@@ -302,7 +300,7 @@ mod tests {
         let path = directory("lock");
         let file = path.join("lock");
         let held = try_lock(&file).expect("no error").expect("free");
-        sign(&held);
+        fs::write(&file, std::process::id().to_string()).expect("signed");
         assert!(try_lock(&file).expect("no error").is_none());
         assert_eq!(holder(&file), std::process::id().to_string());
         assert_eq!(fs::metadata(&file).expect("there").mode() & 0o777, 0o600);
@@ -332,7 +330,9 @@ mod tests {
     fn only_a_number_is_told_as_the_holder() {
         let path = directory("holder");
         let file = path.join("lock");
-        for (text, told) in [("77\n", "77"), ("", "?"), ("7\x1b[2J", "?"), ("-1", "?"), ("1 2", "?")] {
+        for (text, told) in
+            [("77\n", "77"), ("", "?"), ("7\x1b[2J", "?"), ("-1", "?"), ("1 2", "?"), ("77\nname x\n", "77")]
+        {
             fs::write(&file, text).expect("written");
             assert_eq!(holder(&file), told);
         }

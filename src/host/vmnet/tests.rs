@@ -9,7 +9,7 @@ use vmnet_fake::{Call, Error as Fault, Facts as Told, Status, Wire};
 
 use super::*;
 use crate::engine::EthernetAddress;
-use crate::host::Offload;
+use crate::host::{Offload, Owner};
 
 const GUEST: [u8; 6] = [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee];
 const GATEWAY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
@@ -23,6 +23,8 @@ fn request(net_type: NetType, isolation: Isolation) -> LinkRequest {
         lease_seconds: 600,
         bridge: None,
         subnet: None,
+        owner: Owner { uid: 0, most_guests: None },
+        name: None,
         offload: Offload::Off,
     }
 }

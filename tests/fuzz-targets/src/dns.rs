@@ -75,6 +75,7 @@ impl Guest {
                 max_frame: 1514,
             },
             policy: PolicyEntries::default(),
+            administrator: PolicyEntries::default(),
             dns_questions: DnsQuestions::Any,
             flow_keys: [1, 2],
         });

@@ -25,6 +25,16 @@ const POLICIES: [(&str, &str); 10] = [
     ("8.0.0.0/7,8.8.8.8,127.0.0.0/8,240.0.0.0/4", "8.0.0.0/8,8.8.0.0/16"),
 ];
 
+/// Entries of the administrator's: none mostly.
+const ADMINISTRATORS: [(&str, &str); 5] = [
+    ("", ""),
+    ("", "0.0.0.0/0"),
+    ("10.1.0.0/16,@host", "10.0.0.0/8,192.168.64.0/24,93.184.0.0/16"),
+    ("192.168.64.9", "192.168.0.0/16,8.8.8.8"),
+    ("8.0.0.0/7", "8.0.0.0/8,224.0.0.0/4"),
+];
+const ADMINISTRATOR_OF: [usize; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 2, 3, 3, 4];
+
 /// Links: the usual one; one in which the usual lease is the broadcast address; wide ones, of which one is of the world.
 const SUBNETS: [([u8; 4], u8); 4] =
     [([192, 168, 64, 0], 24), ([192, 168, 64, 0], 29), ([192, 168, 0, 0], 16), ([128, 0, 0, 0], 1)];
@@ -77,6 +87,7 @@ impl Session {
         let is = |bit: u8| flags >> bit & 1 == 1;
         let (subnet, length) = SUBNETS[SUBNET_OF[usize::from(link % 8)]];
         let (allow, block) = POLICIES[usize::from(policy) % POLICIES.len()];
+        let administrator = ADMINISTRATORS[ADMINISTRATOR_OF[usize::from(link >> 4)]];
         let facts = Facts {
             nat: !is(0),
             isolated: !is(1),
@@ -97,8 +108,9 @@ impl Session {
                 max_frame: facts.max_frame,
             },
             policy: entries(allow, block),
+            administrator: entries(administrator.0, administrator.1),
         });
-        let oracle = Oracle::new(facts, Rules::read(allow, block));
+        let oracle = Oracle::new(facts, Rules::read(allow, block), Rules::read(administrator.0, administrator.1));
         let mut session = Session { engine, oracle, now: 1_000_000_000, frames: 0 };
         if flags >> 3 & 7 != 7 {
             session.obtain(crate::frames::LEASED, 600);

@@ -128,6 +128,17 @@ pub fn replace_file(path: &str, content: &str) {
     mount(Some(own.as_str()), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("a file is replaced");
 }
 
+/// Puts a copy of /etc in its place, for this mount namespace alone: what is written there is this body's own.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn own_etc() {
+    let copy = format!("{SCRATCH}/etc");
+    tools::run(&format!("cp -a /etc {copy}"));
+    mount(Some(copy.as_str()), "/etc", None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .expect("a copy of /etc is mounted");
+}
+
 /// Puts an empty directory in the place of `path`, for this mount namespace alone.
 ///
 /// # Panics

@@ -60,6 +60,7 @@ impl Oracle {
         }
         claim(self.is_leased(source), "source")?;
         claim(self.is_mac_for(mac(frame, 0), destination), "destination MAC")?;
+        claim(!self.is_closed(destination), "closed by the administrator")?;
         match self.rules.ruling(destination) {
             Some(is_allowed) => claim(is_allowed, "blocked"),
             None => claim(self.is_reachable(destination, port.filter(|_| !datagram.is_fragment)), "not reachable"),

@@ -58,6 +58,7 @@ impl Facts {
 pub struct Oracle {
     facts: Facts,
     rules: Rules,
+    administrator: Rules,
     now: i64,
     dhcp: lease::Dhcp,
 }
@@ -65,8 +66,8 @@ pub struct Oracle {
 impl Oracle {
     /// A guest without a lease.
     #[must_use]
-    pub fn new(facts: Facts, rules: Rules) -> Self {
-        Oracle { facts, rules, now: i64::MIN, dhcp: lease::Dhcp::default() }
+    pub fn new(facts: Facts, rules: Rules, administrator: Rules) -> Self {
+        Oracle { facts, rules, administrator, now: i64::MIN, dhcp: lease::Dhcp::default() }
     }
 
     /// Other entries.
@@ -107,7 +108,12 @@ impl Oracle {
         if self.facts.isolated && address == GATEWAY && self.facts.in_subnet(address) {
             return self.gateway_mac().is_none_or(|known| known == mac);
         }
-        !self.is_neighbour(address) || self.rules.ruling(address) == Some(true)
+        !self.is_neighbour(address) || (self.rules.ruling(address) == Some(true) && !self.is_closed(address))
+    }
+
+    /// Whether an entry of the administrator's closes this address, whatever the others say.
+    fn is_closed(&self, address: Ipv4Addr) -> bool {
+        self.administrator.ruling(address) == Some(false)
     }
 
     /// Whether the guest is isolated from whoever has this address.

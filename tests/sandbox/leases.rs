@@ -15,7 +15,7 @@ fn files() -> (File, File) {
 fn with_records(body: impl FnOnce((File, File))) -> Ended {
     let prepare = || {
         let files = files();
-        (Features { records: Some(files.0.as_raw_fd()), ..Features::default() }, files)
+        (Features { leases: Some(files.0.as_raw_fd()), ..Features::default() }, files)
     };
     inside_with_features(prepare, body)
 }

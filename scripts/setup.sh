@@ -89,6 +89,7 @@ need_test() {
     need curl curl "a test's guest"
     need iperf3 iperf3 "a test's guest"
     need ethtool ethtool "a test's far end, which is to see each segment"
+    need tshark tshark "reads a capture"
     need sudo sudo "tests how softnet becomes root"
     need ps procps "tests what is left running"
     need python3 python3-minimal "runs the control protocol's client in Python"

@@ -3,6 +3,7 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod capture;
 mod doctor;
 mod explain;
 mod guest;
@@ -19,6 +20,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use capture::CaptureOptions;
 pub use doctor::DoctorArgs;
 pub use explain::{Destination, Explain, Means};
 pub use guest::GuestArgs;
@@ -50,6 +52,8 @@ Exit codes: 0 ended in order, 1 failure, 2 usage. Manual: softnet(1).";
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
+    // What tells that a guest is to be served: clap's own group of the options has no members once one of them is a group itself.
+    mut_group("Serve", |group| group.arg("vm_mac_address")),
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP
 )]

@@ -16,6 +16,7 @@
 //! | --- | --- | --- |
 //! | [`engine`] | smoltcp's wire types, ipnet, a hash | clocks, descriptors, threads, environment, logging, `unsafe` |
 //! | [`control`] | the engine's policy | what the engine must not |
+//! | [`capture`] | bytes of frames | the same |
 //! | [`segments`] | bytes of frames | the same, and decide what passes |
 //! | [`record`] | one file, opened before the drop | name a path |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
@@ -33,6 +34,7 @@
 #![warn(clippy::unwrap_used)]
 
 pub mod administrator;
+pub mod capture;
 pub mod channel;
 pub mod cli;
 #[cfg(target_os = "linux")]

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<ExitCode> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let standing = if cli::is_run(&words) { setup::renounce()? } else { setup::secure_process()? };
+    let started = if cli::is_run(&words) { setup::renounce()? } else { setup::secure_process()? };
     let cli = match Cli::read(words) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
@@ -43,13 +43,13 @@ fn run() -> anyhow::Result<ExitCode> {
     };
     logging::start(cli.serve.as_ref().map(|serve| serve.watching.log_format.into()).unwrap_or_default());
     if let Some(command) = cli.command {
-        return Ok(subcommand::run(standing, command)?);
+        return Ok(subcommand::run(started.standing, command)?);
     }
     let serve = cli.serve.context("neither a guest nor a subcommand was given")?;
     if serve.sudo_escalation_probing {
         return Ok(ExitCode::SUCCESS);
     }
-    match setup::run(standing, &serve)? {
+    match setup::run(started, &serve)? {
         Outcome::Ready(relay, proof) => {
             let end = relay.run(&proof)?;
             log::info!("ended: {end}");

@@ -9,6 +9,7 @@
 //!
 //! May: the engine, the `Host`, `sys`. Must not: look into frames, decide, need root.
 
+mod events;
 mod report;
 
 use std::io;
@@ -23,7 +24,7 @@ use crate::channel::Channel;
 use crate::companion::Companion;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
-use crate::engine::{Allowance, Direction, Engine, Instant, Verdict};
+use crate::engine::{Allowance, Direction, Duration, Engine, Instant, Verdict};
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::record::{Keeper, Record};
@@ -38,6 +39,10 @@ pub use report::{Reports, Sink};
 
 /// Batches from one side before the other side and the signals have their turn.
 const BATCHES_A_TURN: usize = 2;
+
+/// How often the host is asked whose the guest's address is: at the turn after that time. The relay wakes up once a second
+/// anyhow.
+const CENSUS: Duration = Duration::from_secs(3);
 
 /// Why the relay cannot go on.
 #[derive(Debug, Error)]
@@ -67,6 +72,7 @@ pub struct Relay {
     tally: Tally,
     watch: Watch,
     reports: Reports,
+    next_census: Instant,
     /// What others on the host may know.
     record: Option<Keeper>,
     #[cfg(target_os = "linux")]
@@ -99,6 +105,7 @@ impl Relay {
             tally: Tally::default(),
             watch: Watch::default(),
             reports: Reports::new(None),
+            next_census: Instant::ZERO,
             record: None,
             #[cfg(target_os = "linux")]
             companion: None,
@@ -188,6 +195,7 @@ impl Relay {
             {
                 return Ok(end);
             }
+            self.look_for_owner(now);
             self.report(now);
             self.watch.turn(now);
             self.keep_record(now);
@@ -316,11 +324,22 @@ impl Relay {
                 let reply = engine.reply();
                 replies.push(reply);
                 if watch.is_on() {
-                    watch.replied(direction, reply, now);
+                    watch.replied(direction, reply);
                 }
             }
             verdict == Verdict::Forward
         });
+    }
+
+    /// Asks the host, now and then, whose the guest's address is.
+    fn look_for_owner(&mut self, now: Instant) {
+        if now >= self.next_census {
+            self.next_census = now + CENSUS;
+            if let Some(address) = self.engine.lease().map(|lease| lease.address) {
+                let owner = self.host.mac_of(address);
+                self.engine.note_owner(owner);
+            }
+        }
     }
 
     /// Has no wake-up of its own: the lifeline looks once a second.

@@ -7,7 +7,8 @@
 //! 3. Root, if it is not there: by sudo, which starts softnet again from step 1. Where the host's link needs no root
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. The administrator's file ([`Administrator`]); arguments that not everyone may give; whom to become.
-//! 5. These sockets are adopted, every other descriptor but 0, 1 and 2 closed.
+//! 5. What the caller names is opened, by the rights of whom softnet becomes. Then these sockets are adopted, and every other
+//!    descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. With `--socket`, the socket
 //!    is made and its first peer waited for in between, by the caller's rights ([`listener`]); so is the directory of
 //!    `--metrics-file` opened.
@@ -19,11 +20,12 @@
 //! May: root, to step 9. Must not: read a byte that the guest or a client of the control channel sent.
 
 mod sockets;
+mod watching;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use log::{debug, info, warn};
@@ -35,17 +37,19 @@ use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyE
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError, Owner};
 use crate::lifeline::{End, Lifeline};
 use crate::listener::{self, Leftover, ListenError, Met};
-use crate::logging;
 #[cfg(target_os = "linux")]
 use crate::metrics;
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
 use crate::record::Keeper;
-use crate::relay::{Relay, Reports};
+use crate::relay::Relay;
+#[cfg(not(target_os = "linux"))]
+use crate::relay::Reports;
 use crate::sandbox::{self, Confined, Features, SandboxError};
 use crate::sys::process;
 use crate::sys::signals::Signals;
-use crate::watch::{DropLog, Watch};
+use crate::sys::sink::SinkError;
+use crate::watch::Capture;
 pub use sockets::SocketsError;
 use sockets::{Adopted, Sockets};
 
@@ -102,6 +106,9 @@ pub enum SetupError {
     #[cfg(target_os = "linux")]
     #[error(transparent)]
     Companion(#[from] crate::companion::CompanionError),
+    /// The capture's file.
+    #[error("--pcap {0}: {1}")]
+    Capture(String, SinkError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -115,34 +122,46 @@ pub enum Outcome {
     Ended(End),
 }
 
+/// How the process was started.
+#[derive(Debug)]
+pub struct Started {
+    /// By which right.
+    pub standing: Standing,
+    /// In which working directory: relative paths of the caller's start there. None where it cannot be opened.
+    pub directory: Option<OwnedFd>,
+}
+
 /// Step 1: what the caller set up for this process, put back to what softnet counts on. First of all in main, before
 /// arguments or anything else are read.
 ///
 /// # Errors
 /// Those of [`process::reset`], and of finding out who we are.
-pub fn secure_process() -> Result<Standing, SetupError> {
+pub fn secure_process() -> Result<Started, SetupError> {
     let standing = Standing::of_this_process().map_err(|errno| SetupError::Process(errno.into()))?;
+    let directory = process::working_directory();
     if standing != Standing::Unprivileged {
         process::clear_environment();
         process::reset().map_err(SetupError::Process)?;
     }
-    Ok(standing)
+    Ok(Started { standing, directory })
 }
 
 /// Step 1 of `softnet run`, which needs no right: the setuid bit's is given back, and all else left as the caller has it.
 ///
 /// # Errors
 /// That it could not be.
-pub fn renounce() -> Result<Standing, SetupError> {
+pub fn renounce() -> Result<Started, SetupError> {
     let standing = Standing::of_this_process().map_err(|errno| SetupError::Process(errno.into()))?;
-    Ok(privilege::renounce(standing)?)
+    Ok(Started { standing: privilege::renounce(standing)?, directory: None })
 }
 
 /// Steps 2 to 10.
 ///
 /// # Errors
 /// What failed, on what, and how to mend it. Nothing that this process made stays behind but what the next start adopts.
-pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
+pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
+    let Started { standing, directory } = started;
+
     // 2. The descriptors, looked at.
     let sockets = Sockets::of(serve)?;
 
@@ -161,8 +180,10 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     check_rights(standing, serve, &administrator)?;
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
-    // 5. What was handed over, and no other descriptor.
-    let Adopted { guest, control, ready } = sockets.adopt()?;
+    // 5. What the caller names, by its rights: among it may be descriptors that are closed next. What was handed over, and no other
+    // descriptor.
+    let capture = watching::open_capture(serve, identity, standing, directory)?;
+    let Adopted { guest, control, ready } = sockets.adopt(capture.as_ref().and_then(Capture::descriptor))?;
     // Not before: standard error may have been one of them.
     if standing == Standing::Root && serve.user.is_none() {
         warn!("no --user was given to root: softnet goes on as nobody ({identity})");
@@ -198,12 +219,12 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
 
     // 8. The engine and the relay, and what keeps the counters in a file.
     #[cfg(target_os = "linux")]
-    let reports = match reports(serve, place, &mut lifeline)? {
+    let reports = match watching::reports(serve, place, &mut lifeline)? {
         Ok(reports) => reports,
         Err(end) => return Ok(Outcome::Ended(end)),
     };
     #[cfg(not(target_os = "linux"))]
-    let reports = Reports::new(stats_interval(serve));
+    let reports = Reports::new(watching::stats_interval(serve));
     let engine = Engine::new(Config {
         guest_mac: serve.vm_mac_address,
         net_type: serve.vm_net_type.into(),
@@ -225,11 +246,14 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
     #[cfg(not(target_os = "linux"))]
     drop(leftover);
     let record = host.take_record();
-    let features =
-        Features { channel: control.as_ref().map(AsRawFd::as_raw_fd), record: record.as_ref().map(AsRawFd::as_raw_fd) };
+    let features = Features {
+        channel: control.as_ref().map(AsRawFd::as_raw_fd),
+        record: record.as_ref().map(AsRawFd::as_raw_fd),
+        leases: host.lease_file().map(|leases| leases.as_raw_fd()),
+    };
     let relay = Relay::new(guest, host, engine, lifeline)
         .with_reports(reports)
-        .with_watch(watch(serve))
+        .with_watch(watching::watch(serve, capture))
         .with_record(record.map(Keeper::new));
     #[cfg(target_os = "linux")]
     let relay = match remover {
@@ -265,34 +289,6 @@ fn check_rights(standing: Standing, serve: &Serve, administrator: &Administrator
         return Err(SetupError::RootOnly { flag: "--subnet" });
     }
     Ok(())
-}
-
-/// What looks at verdicts.
-fn watch(serve: &Serve) -> Watch {
-    let watch = Watch::default();
-    // RUST_LOG=softnet=debug asks for all that softnet has to say.
-    if serve.watching.log_drops || log::log_enabled!(target: "softnet::drops", log::Level::Debug) {
-        return watch.with_drop_log(DropLog::new(logging::format()));
-    }
-    watch
-}
-
-/// When and where the counters are told; the inner error says that the end came meanwhile.
-#[cfg(target_os = "linux")]
-fn reports(
-    serve: &Serve,
-    place: Option<metrics::Place>,
-    lifeline: &mut Lifeline,
-) -> Result<Result<Reports, End>, SetupError> {
-    let interval = stats_interval(serve);
-    let reports = Reports::new(interval);
-    let Some(place) = place else { return Ok(Ok(reports)) };
-    let kept = metrics::start(place, lifeline)?;
-    Ok(kept.map(|file| reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL))))
-}
-
-fn stats_interval(serve: &Serve) -> Option<Duration> {
-    serve.watching.stats_interval.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// Random bits of the system's, by way of the standard library's own hash keys.

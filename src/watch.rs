@@ -1,4 +1,4 @@
-//! What looks at verdicts, besides the counters: the drop log, for whom the operator asked for it.
+//! What looks at verdicts, besides the counters: the drop log and the capture, where the operator asked for them.
 //!
 //! # Theory of operation
 //! [`Watch`] is made in the setup phase, with all that it will need, and is the relay's. When somebody looks, the relay tells
@@ -9,9 +9,11 @@
 //!
 //! May: the engine's verdicts and its words about frames. Must not: block, change a verdict, hold up a frame.
 
+mod capture;
 mod drops;
 mod limiter;
 
+pub use capture::Capture;
 pub use drops::DropLog;
 
 use crate::engine::{Direction, Engine, Instant, Verdict};
@@ -21,6 +23,7 @@ use crate::engine::{Direction, Engine, Instant, Verdict};
 pub struct Watch {
     is_on: bool,
     drops: Option<Box<DropLog>>,
+    capture: Option<Capture>,
 }
 
 impl Watch {
@@ -28,6 +31,14 @@ impl Watch {
     #[must_use]
     pub fn with_drop_log(mut self, drops: DropLog) -> Self {
         self.drops = Some(Box::new(drops));
+        self.is_on = true;
+        self
+    }
+
+    /// The same, with a capture.
+    #[must_use]
+    pub fn with_capture(mut self, capture: Capture) -> Self {
+        self.capture = Some(capture);
         self.is_on = true;
         self
     }
@@ -44,10 +55,17 @@ impl Watch {
         if let Some(drops) = &mut self.drops {
             drops.judged(direction, frame, verdict, engine, now);
         }
+        if let Some(capture) = &mut self.capture {
+            capture.judged(direction, frame, verdict);
+        }
     }
 
     /// The engine answers the frame that was judged last, which went this way: `frame` goes the other way.
-    pub fn replied(&mut self, _direction: Direction, _frame: &[u8], _now: Instant) {}
+    pub fn replied(&mut self, direction: Direction, frame: &[u8]) {
+        if let Some(capture) = &mut self.capture {
+            capture.replied(direction, frame);
+        }
+    }
 
     /// When [`Watch::turn`] should be called at the latest, if ever.
     #[must_use]
@@ -60,12 +78,19 @@ impl Watch {
         if let Some(drops) = &mut self.drops {
             drops.turn(now);
         }
+        if let Some(capture) = &mut self.capture {
+            capture.turn();
+            self.is_on = self.drops.is_some() || capture.is_on();
+        }
     }
 
     /// The relay ends: what is left is said.
-    pub fn end(&mut self, _now: Instant) {
+    pub fn end(&mut self, now: Instant) {
         if let Some(drops) = &mut self.drops {
             drops.end();
+        }
+        if let Some(capture) = &mut self.capture {
+            capture.finish(now);
         }
     }
 }

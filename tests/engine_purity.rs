@@ -96,10 +96,10 @@ const IMPURE: &[&str] = &[
 ];
 
 /// What is made of bytes and numbers alone.
-const PURE: [&str; 3] = ["engine", "control", "segments"];
+const PURE: [&str; 4] = ["engine", "control", "segments", "capture"];
 
 #[test]
-fn the_engine_the_control_session_and_the_segments_are_pure() {
+fn what_is_of_bytes_alone_is_pure() {
     assert!(sources("engine").len() > 10, "the engine is where this test looks");
     for place in PURE {
         assert_eq!(offences(place, IMPURE), [""; 0]);

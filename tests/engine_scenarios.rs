@@ -40,3 +40,5 @@ mod reachability;
 mod refusals;
 #[path = "engine_scenarios/refusals_to_host.rs"]
 mod refusals_to_host;
+#[path = "engine_scenarios/troubles.rs"]
+mod troubles;

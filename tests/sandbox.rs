@@ -22,6 +22,8 @@ mod child;
 mod companion;
 #[path = "sandbox/forbidden.rs"]
 mod forbidden;
+#[path = "sandbox/leases.rs"]
+mod leases;
 #[path = "sandbox/legal.rs"]
 mod legal;
 #[path = "sandbox/messages.rs"]

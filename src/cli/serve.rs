@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
+use super::capture::CaptureOptions;
 use super::guest::GuestArgs;
 use super::reject::Refusing;
 use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_socket, parse_subnet};
@@ -117,6 +118,10 @@ pub struct Serve {
     /// Let clients of the control channel use names in entries, and show them names
     #[arg(long, help_heading = CONTROL, hide_short_help = true, requires = "control_fd")]
     pub policy_names: bool,
+
+    /// A capture.
+    #[command(flatten)]
+    pub capture: CaptureOptions,
 
     /// One guest among many.
     #[command(flatten)]

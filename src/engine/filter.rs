@@ -121,6 +121,7 @@ use super::lease::Leases;
 use super::names::Names;
 use super::policy::{Ceiling, Policy, PolicyEntries, Terms};
 use super::reply::Replies;
+use super::troubles::Troubles;
 use super::verdict::DropReason;
 use super::{Config, DnsQuestions, Event, Grounds, Instant, Isolation, Lease, NetType, Network, Refusals};
 
@@ -146,6 +147,7 @@ pub(super) struct Filter {
     replies: Replies,
     leases: Leases,
     budget: Budget,
+    troubles: Troubles,
 }
 
 impl Filter {
@@ -169,6 +171,7 @@ impl Filter {
             replies: Replies::new(),
             leases: Leases::new(network),
             budget: Budget::new(),
+            troubles: Troubles::new(),
         }
     }
 
@@ -196,6 +199,18 @@ impl Filter {
     #[inline]
     pub(super) fn lapse(&mut self, now: Instant) {
         self.leases.lapse(now);
+        self.troubles.lapse(now);
+    }
+
+    pub(super) fn note_owner(&mut self, mac: Option<EthernetAddress>, now: Instant) {
+        let other = mac.filter(|&mac| mac != self.guest_mac);
+        let claim = self.leases.lease().zip(other).map(|(lease, mac)| (lease.address, mac));
+        self.troubles.on_owner(claim, now);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let lapse = self.lease().map(|lease| lease.expires);
+        [lapse, self.troubles.deadline()].into_iter().flatten().min()
     }
 
     pub(super) fn guest_mac(&self) -> EthernetAddress {
@@ -224,7 +239,7 @@ impl Filter {
     }
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        self.leases.poll_event()
+        self.leases.poll_event().or_else(|| self.troubles.poll().map(Event::Trouble))
     }
 
     /// Size, for both ways.
@@ -307,12 +322,13 @@ struct Arp {
     is_request: bool,
     sender_hardware: EthernetAddress,
     sender_protocol: Ipv4Addr,
+    target_protocol: Ipv4Addr,
 }
 
 impl Arp {
     /// Ethernet and IPv4, lengths 6 and 4, request (1) or reply (2): the packet has one shape, and its fields one place.
     fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
-        let Some(&[0, 1, 8, 0, 6, 4, 0, operation @ 1..=2, a, b, c, d, e, f, g, h, i, j, ..]) =
+        let Some(&[0, 1, 8, 0, 6, 4, 0, operation @ 1..=2, a, b, c, d, e, f, g, h, i, j, _, _, _, _, _, _, k, l, m, n]) =
             bytes.first_chunk::<28>()
         else {
             return Err(DropReason::ArpMalformed);
@@ -321,6 +337,7 @@ impl Arp {
             is_request: operation == 1,
             sender_hardware: EthernetAddress([a, b, c, d, e, f]),
             sender_protocol: Ipv4Addr::new(g, h, i, j),
+            target_protocol: Ipv4Addr::new(k, l, m, n),
         })
     }
 

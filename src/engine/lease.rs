@@ -19,6 +19,7 @@ use smoltcp::wire::{DhcpMessageType, EthernetAddress};
 
 use super::dhcp::Message;
 use super::transactions::{Ask, Transactions};
+use super::troubles::Trouble;
 use super::verdict::DropReason;
 use super::{Duration, Instant, Network, after};
 
@@ -72,6 +73,8 @@ pub enum Event {
         /// Why.
         cause: LeaseEnd,
     },
+    /// Something goes wrong.
+    Trouble(Trouble),
 }
 
 /// The most events that wait to be seen; then the oldest are lost.

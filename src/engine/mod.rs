@@ -27,6 +27,7 @@ pub mod rate;
 pub mod reply;
 mod special;
 mod transactions;
+pub mod troubles;
 pub mod verdict;
 
 use std::net::Ipv4Addr;
@@ -46,6 +47,7 @@ pub use policy::{
 };
 use rate::Pace;
 pub use rate::{Allowance, RateLimit};
+pub use troubles::Trouble;
 pub use verdict::{Counters, Direction, DropReason, Traffic, Verdict};
 
 /// A MAC as people and programs write it, with colons (IEEE 802 writes hyphens, and so does `Display`).
@@ -249,10 +251,17 @@ impl Engine {
         if self.reply().is_empty() { Verdict::Drop(reason) } else { Verdict::Reply(reason) }
     }
 
-    /// When [`Engine::advance`] should be called next, if ever: when the lease lapses.
+    /// Takes note of whose MAC the host has for the leased address: it should be the guest's. Twice in a row it was another's: that
+    /// is told. (Once is no trouble: the table may still have who had the address before.)
+    pub fn note_owner(&mut self, mac: Option<EthernetAddress>) {
+        self.filter.note_owner(mac, self.now);
+    }
+
+    /// When [`Engine::advance`] should be called next, if ever: when the lease lapses, or the DHCP server has been silent for
+    /// long enough to be told.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.lease().map(|lease| lease.expires)
+        self.filter.next_deadline()
     }
 
     /// Lets time pass: what is due by `now` happens. Frames do this too; it is for times without any.
@@ -262,7 +271,8 @@ impl Engine {
         self.filter.lapse(self.now);
     }
 
-    /// The oldest event not seen yet. At most 16 wait; then the oldest are lost.
+    /// The oldest event not seen yet, then what goes wrong. At most 16 events and one trouble of each kind wait; then the oldest
+    /// are lost.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.filter.poll_event()
     }

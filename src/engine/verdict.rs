@@ -14,7 +14,8 @@ pub enum Direction {
 
 impl Direction {
     /// The other one.
-    pub(super) fn reverse(self) -> Self {
+    #[must_use]
+    pub fn reverse(self) -> Self {
         match self {
             Direction::FromGuest => Direction::FromHost,
             Direction::FromHost => Direction::FromGuest,

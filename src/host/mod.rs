@@ -14,6 +14,7 @@ pub mod vmnet;
 
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -117,6 +118,23 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<Box<dyn Host>,
     Ok(Box::new(vmnet::open(request, wait)?))
 }
 
+/// The addresses that the link's DHCP server leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// How many there are.
+    pub size: usize,
+    /// How many of them are leased at this moment.
+    pub leased: usize,
+}
+
+impl Pool {
+    /// Whether none is left.
+    #[must_use]
+    pub fn is_full(self) -> bool {
+        self.leased >= self.size
+    }
+}
+
 /// The host's end of the guest's link, opened in the setup phase and driven by the relay without any privilege.
 pub trait Host {
     /// The facts of the link.
@@ -146,6 +164,21 @@ pub trait Host {
     /// How many frames the system gave that could not be made frames for the guest.
     fn unusable(&self) -> u64 {
         0
+    }
+
+    /// The addresses of the link's DHCP server, where softnet can know. Not for every frame: it reads the server's records.
+    fn pool(&self) -> Option<Pool> {
+        None
+    }
+
+    /// The descriptor that [`Host::pool`] reads.
+    fn lease_file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Whose MAC the host itself has for an address of the link's, where it can be asked.
+    fn mac_of(&mut self, _address: Ipv4Addr) -> Option<EthernetAddress> {
+        None
     }
 
     /// Hands the frames of `batch` to the host; never blocks. Returns how many the host took; the others are lost, as on

@@ -5,8 +5,8 @@
 //! flood of signals costs no more than ten lines a second. An interval is a deadline among the others of the relay's wait: without one,
 //! nothing wakes it.
 
-use super::Relay;
-use crate::engine::{Direction, Duration, Event, Instant, Traffic};
+use super::{Relay, events};
+use crate::engine::{Direction, Duration, Instant, Traffic};
 use crate::logging;
 use crate::stats::{Losses, Snapshot, State, exposition, line, own_pid};
 
@@ -140,10 +140,7 @@ impl Relay {
 
     fn report_events(&mut self) {
         while let Some(event) = self.engine.poll_event() {
-            match event {
-                Event::LeaseGranted { address, seconds } => log::info!("the guest has {address} for {seconds} s"),
-                Event::LeaseEnded { address, cause } => log::info!("the guest has lost {address}: {cause}"),
-            }
+            events::report(event, &*self.host);
         }
     }
 

@@ -57,6 +57,7 @@ enum Only {
     AskForFlags,
     Reply,
     ShutDown,
+    Leases,
     Record,
     NewFile,
     Unlink,
@@ -88,6 +89,7 @@ impl Only {
             Only::AskForFlags => "`F_GETFD`",
             Only::Reply => "the channel's socket; no address given; flags exactly `MSG_DONTWAIT`, `MSG_NOSIGNAL`",
             Only::ShutDown => "the channel's socket, `SHUT_RDWR`",
+            Only::Leases => "the descriptor of the leases",
             Only::Record => "the guest's file under `/run/softnet`; 512 bytes at its start",
             Only::NewFile => "`O_WRONLY`, `O_CREAT`, `O_EXCL`, `O_NOFOLLOW`, `O_CLOEXEC`",
             Only::Unlink => "flags 0",
@@ -98,6 +100,7 @@ impl Only {
     const fn is_needed(self, features: Features) -> bool {
         match self {
             Only::Reply | Only::ShutDown => features.channel.is_some(),
+            Only::Leases => features.leases.is_some(),
             Only::Record => features.record.is_some(),
             _ => true,
         }
@@ -132,6 +135,7 @@ impl Only {
             Only::AskForFlags => all(vec![is(1, libc::F_GETFD)?]),
             Only::Reply => all(vec![is_channel()?, is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)?, is_null(4)?]),
             Only::ShutDown => all(vec![is_channel()?, is(1, libc::SHUT_RDWR)?]),
+            Only::Leases => all(vec![is(0, features.leases.unwrap_or(RawFd::MAX))?]),
             Only::Record => {
                 let is_record = SeccompCondition::new(0, Dword, Eq, number(features.record.unwrap_or(RawFd::MAX)))?;
                 let is_whole = SeccompCondition::new(2, Qword, Eq, LENGTH as u64)?;
@@ -200,7 +204,7 @@ mod tests {
     #[test]
     fn the_filter_fits_into_the_kernel() {
         for list in LISTS {
-            let length = program(list, Features { channel: Some(3), record: Some(4) }).unwrap().len();
+            let length = program(list, Features { channel: Some(3), record: Some(4), leases: Some(5) }).unwrap().len();
             assert!(length < 400, "{length} instructions, of the 4096 that the kernel takes");
         }
     }

@@ -89,6 +89,8 @@ impl Confined {
 pub struct Features {
     /// The control channel's socket.
     pub channel: Option<RawFd>,
+    /// The records of the link's DHCP server.
+    pub leases: Option<RawFd>,
     /// The file of the record for `softnet list`.
     pub record: Option<RawFd>,
 }

@@ -69,8 +69,8 @@ impl Sockets {
     }
 
     /// Takes them over, and closes every other descriptor.
-    pub(super) fn adopt(self) -> Result<Adopted, SocketsError> {
-        let kept: Vec<RawFd> = [self.guest, self.control, self.ready].into_iter().flatten().collect();
+    pub(super) fn adopt(self, opened: Option<RawFd>) -> Result<Adopted, SocketsError> {
+        let kept: Vec<RawFd> = [self.guest, self.control, self.ready, opened].into_iter().flatten().collect();
         process::close_all_but(&kept).map_err(SocketsError::Others)?;
         let adopt = |flag, fd: Option<RawFd>, role| {
             fd.map(|fd| inherited::adopt(fd, role)).transpose().map_err(|error| SocketsError::Descriptor(flag, error))

@@ -1,4 +1,4 @@
-//! The clock that leases lapse by: monotonic, and it counts the time that the machine sleeps.
+//! The clock that leases lapse by, monotonic, which counts the time that the machine sleeps; and the one on the wall.
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -23,6 +23,18 @@ pub fn now() -> Instant {
     }
 }
 
+/// The time of day, in nanoseconds since 1970: for people, who may set it.
+///
+/// # Panics
+/// Never: every system has this clock.
+#[must_use]
+pub fn wall_nanos() -> u64 {
+    match clock_gettime(ClockId::CLOCK_REALTIME) {
+        Ok(time) => u64::try_from(i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec())).unwrap_or(0),
+        Err(errno) => unreachable!("the clock on the wall is missing: {errno}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -30,5 +42,11 @@ mod tests {
         let start = super::now();
         let later = std::iter::repeat_with(super::now).find(|&now| now != start);
         assert!(later.is_some_and(|later| later > start));
+    }
+    #[test]
+    fn the_clock_on_the_wall_is_that_of_the_standard_library() {
+        let before = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        let read = u128::from(super::wall_nanos());
+        assert!((before..=std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos()).contains(&read));
     }
 }

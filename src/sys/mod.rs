@@ -18,6 +18,7 @@
 //! * [`ready`]: the pipe that is told when the guest is served.
 //! * [`sender`]: who sent a datagram that waits.
 //! * [`signals`]: the signals that end softnet, as a descriptor.
+//! * [`sink`]: a file or FIFO of the caller's that is written to and never waited for.
 //! * [`stderr`]: messages that nobody waits for.
 //! * [`stream`]: a stream socket that is never waited for.
 //! * [`tun`]: TAP devices.
@@ -46,6 +47,7 @@ pub mod process;
 pub mod ready;
 pub mod sender;
 pub mod signals;
+pub mod sink;
 pub mod stderr;
 pub mod stream;
 #[cfg(target_os = "linux")]

@@ -4,9 +4,10 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::OnceLock;
 
+use nix::fcntl::{OFlag, open};
 #[cfg(target_os = "macos")]
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -94,6 +95,17 @@ fn stop_timers() -> io::Result<()> {
     Ok(())
 }
 
+/// The working directory, for what the caller names relative to it. It is opened by the rights that this process has at the
+/// moment, and gives none: what is opened in it later is opened by the rights of then. None where it cannot be had.
+#[must_use]
+pub fn working_directory() -> Option<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    let access = OFlag::O_PATH;
+    #[cfg(not(target_os = "linux"))]
+    let access = OFlag::O_RDONLY;
+    open(".", access | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok()
+}
+
 /// No other process may look into this one, and no core is dumped, not to a program either, which no limit keeps from that
 /// (core(5)). The kernel forgets it when the user changes.
 #[cfg(target_os = "linux")]
@@ -104,6 +116,7 @@ fn set_not_dumpable() -> io::Result<()> {
 }
 
 /// Closes all descriptors but 0, 1, 2 and those `kept`: whatever else the caller left open is not for a root process to hold.
+/// What softnet has opened itself must be among those.
 ///
 /// # Errors
 /// Those of close_range(2).
@@ -113,8 +126,8 @@ pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
         if first > last {
             return Ok(());
         }
-        // SAFETY: called before softnet itself has opened anything, so that no owned descriptor is in the range; or in a child
-        // that drops none of its parent's.
+        // SAFETY: what softnet itself has opened is kept, so that no owned descriptor is in the range; or in a child that drops none
+        // of its parent's.
         let result = unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, last as libc::c_uint, 0) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
@@ -129,6 +142,7 @@ pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
 }
 
 /// Closes all descriptors but 0, 1, 2 and those `kept`: whatever else the caller left open is not for a root process to hold.
+/// What softnet has opened itself must be among those.
 ///
 /// # Errors
 /// That /dev/fd (fd(4)), which lists them, cannot be read.
@@ -140,8 +154,8 @@ pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
         open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
     }
     for fd in open.into_iter().filter(|&fd| fd > 2 && !kept.contains(&fd)) {
-        // SAFETY: called before softnet itself has opened anything, so that no owned descriptor is among them. The one
-        // of the listing is closed by now: EBADF, and so it may be.
+        // SAFETY: what softnet itself has opened is kept, so that no owned descriptor is among them. The one of the listing
+        // is closed by now: EBADF, and so it may be.
         unsafe { libc::close(fd) };
     }
     Ok(())

@@ -37,6 +37,15 @@ impl Filter {
             return Err(DropReason::DhcpForbidden);
         }
         self.budget.spend(message.options.client_identifier, now)?;
+        match message.kind {
+            DhcpMessageType::Discover | DhcpMessageType::Request => self.troubles.on_dhcp_request(now),
+            DhcpMessageType::Decline => {
+                if let Some(address) = message.options.requested.filter(|&address| self.leases.is_leased(address)) {
+                    self.troubles.on_decline(address, now);
+                }
+            }
+            _ => {}
+        }
         self.leases.on_guest_message(&message, now);
         Ok(())
     }
@@ -90,6 +99,8 @@ impl Filter {
         if message.client != self.guest_mac {
             return Err(DropReason::DhcpNotForGuest);
         }
-        self.leases.on_reply(&message, frame.source(), now)
+        self.leases.on_reply(&message, frame.source(), now)?;
+        self.troubles.on_dhcp_answer();
+        Ok(())
     }
 }

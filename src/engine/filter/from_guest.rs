@@ -33,18 +33,19 @@ impl Filter {
         self.replies.clear();
         let frame = self.check_size(frame)?;
         if frame.source() != self.guest_mac {
+            self.troubles.on_other_source(frame.source(), now);
             return Err(DropReason::EthernetSource);
         }
         match frame.protocol() {
             EthernetProtocol::Ipv4 => self.judge_guest_ipv4(frame, now),
-            EthernetProtocol::Arp => self.judge_guest_arp(frame),
+            EthernetProtocol::Arp => self.judge_guest_arp(frame, now),
             _ => Err(DropReason::EtherType),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn judge_guest_arp(&self, frame: Ethernet<'_>) -> Result<(), DropReason> {
+    fn judge_guest_arp(&mut self, frame: Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
         let arp = Arp::parse(frame.payload)?;
         if arp.sender_hardware != self.guest_mac {
             return Err(DropReason::ArpSenderHardware);
@@ -54,6 +55,9 @@ impl Filter {
         }
         if !frame.destination().is_broadcast() {
             self.check_unicast_mac(frame.destination())?;
+        }
+        if arp.is_request && arp.target_protocol == self.network.gateway {
+            self.troubles.on_question_for_gateway(now);
         }
         Ok(())
     }

@@ -34,14 +34,14 @@ impl Filter {
         }
         match frame.protocol() {
             EthernetProtocol::Ipv4 => self.judge_host_ipv4(frame, now),
-            EthernetProtocol::Arp => self.judge_host_arp(frame),
+            EthernetProtocol::Arp => self.judge_host_arp(frame, now),
             _ => Err(DropReason::EtherType),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn judge_host_arp(&self, frame: Ethernet<'_>) -> Result<(), DropReason> {
+    fn judge_host_arp(&mut self, frame: Ethernet<'_>, now: Instant) -> Result<(), DropReason> {
         let arp = Arp::parse(frame.payload)?;
         if arp.sender_hardware != frame.source() {
             return Err(DropReason::ArpSenderHardware);
@@ -49,8 +49,17 @@ impl Filter {
         if arp.is_probe() {
             return Ok(());
         }
+        // Its own MAC is no source on this side.
+        if self.leases.is_leased(arp.sender_protocol) {
+            self.troubles.on_claim(arp.sender_protocol, frame.source(), now);
+        }
         match self.standing(arp.sender_protocol, frame.source())? {
-            Standing::Heard => Ok(()),
+            Standing::Heard => {
+                if arp.sender_protocol == self.network.gateway {
+                    self.troubles.on_gateway();
+                }
+                Ok(())
+            }
             Standing::Neighbour
                 if self.policy.allows_some_of(arp.sender_protocol)
                     && self.ceiling.as_ref().is_none_or(|ceiling| ceiling.leaves_some_of(arp.sender_protocol)) =>

@@ -25,7 +25,9 @@ mod error;
 mod list;
 mod manage;
 mod nat;
+mod neighbours;
 mod netlink;
+mod pool;
 pub mod port;
 mod programs;
 mod state;
@@ -35,7 +37,8 @@ mod sysctl;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -43,10 +46,12 @@ use nix::errno::Errno;
 use self::bridge::Bridge;
 use self::claim::Claim;
 use self::device::Tap;
+use self::neighbours::Neighbours;
 use self::netlink::Netlink;
+use self::pool::Records;
 use self::state::State;
 use crate::engine::{EthernetAddress, NetType, Network, colons};
-use crate::host::{Host, LinkRequest, Wait};
+use crate::host::{Host, LinkRequest, Pool, Wait};
 use crate::sys::batch::Batch;
 
 pub use self::error::Error;
@@ -81,6 +86,9 @@ pub struct TapHost {
     network: Network,
     bridge: String,
     tap: Tap,
+    /// None on somebody else's bridge, whose DHCP server is somebody else's too.
+    records: Option<Records>,
+    neighbours: Option<Neighbours>,
     claim: Claim,
 }
 
@@ -140,7 +148,12 @@ pub fn open(request: &LinkRequest, wait: &mut Wait<'_>) -> Result<TapHost, Error
         subnet: bridge.address.trunc(),
         max_frame: bridge.mtu as usize + ETHERNET_HEADER,
     };
-    Ok(TapHost { network, bridge: bridge.name, tap, claim })
+    let records = match choice {
+        BridgeChoice::Existing(_) => None,
+        BridgeChoice::Nat | BridgeChoice::Host => Records::open(&bridge.name, bridge.address),
+    };
+    let neighbours = Neighbours::open(bridge.index).map_err(Error::os("open a netlink socket"))?;
+    Ok(TapHost { network, bridge: bridge.name, tap, records, neighbours: Some(neighbours), claim })
 }
 
 /// The claim, if with it the owner has no more guests than may be. Under the lock, two that start at once count one another.
@@ -270,6 +283,26 @@ impl Host for TapHost {
 
     fn unusable(&self) -> u64 {
         self.tap.port.unusable()
+    }
+
+    fn pool(&self) -> Option<Pool> {
+        self.records.as_ref()?.pool()
+    }
+
+    fn lease_file(&self) -> Option<BorrowedFd<'_>> {
+        self.records.as_ref().map(AsFd::as_fd)
+    }
+
+    fn mac_of(&mut self, address: Ipv4Addr) -> Option<EthernetAddress> {
+        match self.neighbours.as_ref()?.mac_of(address) {
+            Ok(mac) => mac,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => None,
+            Err(error) => {
+                log::debug!("the host's neighbour table cannot be asked: {error}");
+                self.neighbours = None;
+                None
+            }
+        }
     }
 
     fn send(&mut self, batch: &Batch) -> io::Result<usize> {

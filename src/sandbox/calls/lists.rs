@@ -59,6 +59,7 @@ pub const RELAY: &[Allowed] = allowed! {
     sendmmsg, SYS_sendmmsg, SendFrames, "frames to the guest";
     read, SYS_read, Any, "frames from the TAP device, a run or one a call";
     flock, SYS_flock, Unlock, "the end: the guest's MAC is free for its next softnet";
+    pread64, SYS_pread64, Leases, "the DHCP server's records, when the guest gets no address";
     sendto, SYS_sendto, Reply, "`--control-fd`: replies to its client";
     shutdown, SYS_shutdown, ShutDown, "`--control-fd`: the end of the channel, which the client is to see";
     pwrite64, SYS_pwrite64, Record, "what `softnet list` shows of this guest";

@@ -28,6 +28,7 @@ pub const REQUIRED: &[(&str, &str)] = &[
     ("dhcpstarv", "dhcpstarv"),
     ("dhclient", "isc-dhcp-client"),
     ("scapy3", "python3-scapy"),
+    ("tshark", "tshark"),
     ("sudo", "sudo"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("passt", "passt"),

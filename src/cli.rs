@@ -3,6 +3,7 @@
 //! The options that Tart uses mean what they meant to it before; everything that needs the system (is the descriptor a
 //! socket, does the user exist, may this caller name a bridge) is judged later, in the setup.
 
+mod forwards;
 mod serve;
 mod values;
 
@@ -11,8 +12,9 @@ use std::fmt::Write as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use forwards::{Carrier, Forward, ForwardList, Forwards, MAX_FORWARDS};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
-pub use values::{EntryList, Never};
+pub use values::EntryList;
 
 /// A filtering network helper for virtual machines: one guest, one process, no spoofing.
 #[derive(Debug, Parser)]
@@ -76,6 +78,10 @@ impl Cli {
         let policy = serve.policy().map_err(|error| {
             Self::command().error(ErrorKind::ValueValidation, format!("--allow and --block: {error}"))
         })?;
+        serve
+            .forwards
+            .list()
+            .map_err(|error| Self::command().error(ErrorKind::ValueValidation, format!("--expose: {error}")))?;
         // Its first answer would have them, and clients that do not know names expect addresses.
         if serve.control_fd.is_some() && policy.has_names() && !serve.policy_names {
             return Err(Self::command().error(

@@ -18,6 +18,7 @@
 //! | [`control`] | the engine's policy | what the engine must not |
 //! | [`segments`] | bytes of frames | the same, and decide what passes |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
+//! | [`forwards`] | the companion's calls; [`host::Host`] | see a frame |
 //! | `companion` | privilege, sandbox, sys | see a frame; outlive the relay |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
@@ -34,6 +35,7 @@ pub mod cli;
 pub mod companion;
 pub mod control;
 pub mod engine;
+pub mod forwards;
 pub mod host;
 pub mod lifeline;
 pub mod logging;

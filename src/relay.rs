@@ -20,6 +20,7 @@ use crate::channel::Channel;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
 use crate::engine::{Direction, Engine, Event, Instant, Traffic, Verdict};
+use crate::forwards::Forwards;
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::sandbox::Confined;
@@ -60,6 +61,7 @@ pub struct Relay {
     engine: Engine,
     lifeline: Lifeline,
     channel: Option<Channel>,
+    forwards: Option<Forwards>,
     io: DatagramIo,
     batch: Batch,
     /// Frames of the engine's own for the guest, in answer to some of the batch.
@@ -74,6 +76,7 @@ struct Ready {
     host: bool,
     signal: bool,
     channel: bool,
+    forwards: bool,
 }
 
 impl Relay {
@@ -87,6 +90,7 @@ impl Relay {
             engine,
             lifeline,
             channel: None,
+            forwards: None,
             io: DatagramIo::new(FRAMES),
             batch: Batch::new(FRAMES, max_frame),
             replies: Batch::new(FRAMES, MAX_REPLY),
@@ -101,6 +105,13 @@ impl Relay {
         self
     }
 
+    /// The same, with port forwards.
+    #[must_use]
+    pub fn with_forwards(mut self, forwards: Forwards) -> Self {
+        self.forwards = Some(forwards);
+        self
+    }
+
     /// Moves frames until a signal comes or the guest is gone. The proof says that root was dropped and the
     /// sandbox entered.
     ///
@@ -112,6 +123,9 @@ impl Relay {
             channel.shut_down();
         }
         self.report_at_the_end();
+        if let Some(forwards) = self.forwards.take() {
+            forwards.end();
+        }
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");
         }
@@ -143,7 +157,17 @@ impl Relay {
                 return Ok(end);
             }
             self.report_events();
+            self.tell_forwards(ready.forwards);
         }
+    }
+
+    /// What leads to the guest is to know its lease.
+    fn tell_forwards(&mut self, are_heard: bool) {
+        let Some(forwards) = &mut self.forwards else { return };
+        if are_heard {
+            forwards.listen();
+        }
+        forwards.turn(self.engine.lease().map(|lease| lease.address), &mut *self.host);
     }
 
     /// Sleeps until a frame or a signal comes, the guest should be looked at, or the engine's time has come.
@@ -153,12 +177,17 @@ impl Relay {
         let deadline = self.engine.next_deadline().map_or(look, |deadline| deadline.min(look));
         let (signals, maker) = self.lifeline.descriptors();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds =
-            [self.guest.as_fd(), self.host.readiness(), signals, maker.unwrap_or(signals), signals].map(readable);
+        let mut fds = [self.guest.as_fd(), self.host.readiness(), signals, maker.unwrap_or(signals), signals, signals]
+            .map(readable);
         let channel = self.channel.as_ref().and_then(Channel::poll_fd);
         let channel_waits = channel.is_some();
         if let Some(channel) = channel {
             fds[4] = channel;
+        }
+        let forwards = self.forwards.as_ref().and_then(Forwards::poll_fd);
+        let forwards_speak = forwards.is_some();
+        if let Some(forwards) = forwards {
+            fds[5] = readable(forwards);
         }
         // What is at hand waits for nobody.
         let held = self.host.holds_frames();
@@ -170,12 +199,12 @@ impl Relay {
             Err(errno) => return Err(RelayError::Poll(errno)),
         }
         // An error or a hang-up is found out by the read or the look that follows.
-        let [guest, host, signal, maker_ended, channel] = fds.map(|fd| fd.any().unwrap_or(true));
+        let [guest, host, signal, maker_ended, channel, forwards] = fds.map(|fd| fd.any().unwrap_or(true));
         if maker.is_some() && maker_ended {
             self.lifeline.maker_ended(now);
         }
         let channel = channel_has_work || (channel_waits && channel);
-        Ok(Ready { guest, host: host || held, signal, channel })
+        Ok(Ready { guest, host: host || held, signal, channel, forwards: forwards_speak && forwards })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {

@@ -8,13 +8,16 @@
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. Arguments that only root itself may give; whom to become.
 //! 5. These sockets are adopted, every other descriptor but 0, 1 and 2 closed.
-//! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order.
+//! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. The ports of `--expose` are
+//!    bound.
 //! 7. The host's link is opened, DHCP's lease time set with it.
-//! 8. The engine and the relay: all memory of the run phase.
+//! 8. The engine and the relay: all memory of the run phase. What an option needs beside them, a companion, is started.
 //! 9. Root is dropped, for good, and that is proven.
 //! 10. The sandbox is entered: from here on any call but those that the relay makes ends the process.
 //!
 //! May: root, to step 9. Must not: read a byte that the guest or a client of the control channel sent.
+
+mod forwards;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -22,6 +25,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+pub use forwards::ForwardsError;
 use log::{debug, info, warn};
 use thiserror::Error;
 
@@ -68,6 +72,9 @@ pub enum SetupError {
     /// The watch for signals and the guest's side.
     #[error("the guest's side cannot be watched: {0}")]
     Lifeline(io::Error),
+    /// The ports of `--expose`.
+    #[error(transparent)]
+    Forwards(#[from] ForwardsError),
     /// The host's link.
     #[error(transparent)]
     Host(#[from] OpenError),
@@ -120,6 +127,7 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
 
     // 4. Arguments for root alone; whom to become.
     check_rights(standing, serve)?;
+    let exposed = forwards::check(standing, &serve.forwards)?;
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
     // 5. The two sockets, and no other descriptor.
@@ -131,6 +139,10 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
 
     // 6. From here on, softnet ends in order.
     let mut lifeline = Lifeline::new(guest.as_fd()).map_err(SetupError::Lifeline)?;
+    let exposed = match exposed.bind(standing, identity, &mut lifeline)? {
+        Ok(exposed) => exposed,
+        Err(end) => return Ok(Outcome::Ended(end)),
+    };
 
     // 7. The host's link.
     let policy = serve.policy()?;
@@ -151,8 +163,17 @@ pub fn run(standing: Standing, serve: &Serve) -> Result<Outcome, SetupError> {
         policy,
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
+        exposed: exposed.for_the_engine(),
     });
+    let forwards = match exposed.start(identity, &mut lifeline)? {
+        Ok(forwards) => forwards,
+        Err(end) => return Ok(Outcome::Ended(end)),
+    };
     let relay = Relay::new(guest, host, engine, lifeline);
+    let relay = match forwards {
+        Some(forwards) => relay.with_forwards(forwards),
+        None => relay,
+    };
     let features = Features { channel: control.as_ref().map(AsRawFd::as_raw_fd) };
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),

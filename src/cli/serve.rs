@@ -5,7 +5,8 @@ use std::os::fd::RawFd;
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
-use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_subnet};
+use super::forwards::Forwards;
+use super::values::{EntryList, parse_bridge, parse_list, parse_mac, parse_subnet};
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
 
@@ -13,7 +14,9 @@ use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
 pub const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
 
 /// The options of a softnet that serves one guest.
+// The group says whether they were given at all, and the derive leaves it empty where other groups are flattened into it.
 #[derive(Clone, Debug, Args)]
+#[command(mut_group("Serve", |group| group.arg("vm_fd")))]
 pub struct Serve {
     /// Inherited descriptor: a connected Unix datagram socket that carries the guest's Ethernet frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
@@ -64,10 +67,6 @@ pub struct Serve {
     #[arg(long, hide = cfg!(not(target_os = "linux")))]
     pub no_offload: bool,
 
-    /// Not built yet: refused by name, so that nobody believes it works.
-    #[arg(long, hide = true, value_name = "LIST", value_parser = not_yet)]
-    pub expose: Option<Never>,
-
     /// Inherited descriptor: a connected Unix stream socket, by which the policy can be changed while the guest runs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
     pub control_fd: Option<RawFd>,
@@ -83,6 +82,10 @@ pub struct Serve {
     /// Says that sudo has been tried.
     #[arg(long, hide = true)]
     pub sudo_escalation_done: bool,
+
+    /// Ports of the host that lead to the guest.
+    #[command(flatten)]
+    pub forwards: Forwards,
 }
 
 /// `--vm-net-type`.

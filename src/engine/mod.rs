@@ -14,6 +14,7 @@
 mod budget;
 mod dhcp;
 mod entry;
+mod exposures;
 pub mod filter;
 pub mod flows;
 mod icmp;
@@ -32,6 +33,7 @@ use ipnet::Ipv4Net;
 pub use smoltcp::time::{Duration, Instant};
 pub use smoltcp::wire::EthernetAddress;
 
+pub use exposures::{Exposed, ExposedPort, Exposures, Peers};
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
 pub use policy::{
@@ -105,6 +107,8 @@ pub struct Config {
     /// Random bits that nobody else knows: they decide where a flow stands in the table of flows, so that no guest can choose
     /// flows that stand in each other's way; and so for the pins of names.
     pub flow_keys: [u64; 2],
+    /// Ports of its that are exposed.
+    pub exposed: Exposures,
 }
 
 impl Config {
@@ -119,6 +123,7 @@ impl Config {
             policy: PolicyEntries::default(),
             dns_questions: DnsQuestions::Any,
             flow_keys,
+            exposed: Exposures::default(),
         }
     }
 }

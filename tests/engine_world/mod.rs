@@ -34,6 +34,7 @@ pub fn config() -> Config {
         policy: PolicyEntries::default(),
         dns_questions: DnsQuestions::Any,
         flow_keys: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
+        exposed: softnet::engine::Exposures::default(),
     }
 }
 

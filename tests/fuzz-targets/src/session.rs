@@ -88,6 +88,7 @@ impl Session {
             guest_mac: EthernetAddress(GUEST_MAC),
             dns_questions: DnsQuestions::Any,
             flow_keys: [1, 2],
+            exposed: softnet::engine::Exposures::default(),
             net_type: if facts.nat { NetType::Nat } else { NetType::Host },
             isolation: if facts.isolated { Isolation::Isolated } else { Isolation::Open },
             network: Network {

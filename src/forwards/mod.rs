@@ -49,6 +49,8 @@ pub struct Forwards {
     by: By,
     /// The lease as it was told last; `None` before the first time.
     told: Option<Option<Ipv4Addr>>,
+    /// Where they led last.
+    last: Option<Ipv4Addr>,
     changes: u32,
 }
 
@@ -56,7 +58,7 @@ impl Forwards {
     /// Forwards as they were typed.
     #[must_use]
     pub fn new(texts: Vec<String>, by: By) -> Self {
-        Forwards { texts, by, told: None, changes: 0 }
+        Forwards { texts, by, told: None, last: None, changes: 0 }
     }
 
     /// How many there are.
@@ -113,25 +115,25 @@ impl Forwards {
                 }
             },
         };
-        let before = self.told.replace(lease);
+        self.told = Some(lease);
         if told {
-            self.say(before, lease);
+            self.say(lease);
         }
     }
 
-    fn say(&mut self, before: Option<Option<Ipv4Addr>>, lease: Option<Ipv4Addr>) {
+    fn say(&mut self, lease: Option<Ipv4Addr>) {
         self.changes += 1;
         let level = if self.changes <= CHANGES_TOLD { log::Level::Warn } else { log::Level::Info };
-        let old = before.flatten();
         for text in &self.texts {
-            match (old, lease) {
+            match (self.last, lease) {
                 (_, None) => log::log!(level, "--expose {text} waits: the guest has no lease"),
-                (Some(old), Some(new)) => {
+                (Some(old), Some(new)) if old != new => {
                     log::log!(level, "--expose {text} moves from {old} to {new}: connections to {old} end");
                 }
-                (None, Some(new)) => log::log!(level, "--expose {text} works: it leads to {new}"),
+                (_, Some(new)) => log::log!(level, "--expose {text} works: it leads to {new}"),
             }
         }
+        self.last = lease.or(self.last);
         if self.changes == CHANGES_TOLD {
             log::warn!("--expose: from here on its changes are told at level info");
         }

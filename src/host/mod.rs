@@ -141,7 +141,7 @@ pub trait Host {
     /// # Errors
     /// What the host said. It is told, and the guest's network goes on.
     fn forward(&mut self, _lease: Option<std::net::Ipv4Addr>) -> io::Result<()> {
-        Ok(())
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Closes the link in order.

@@ -36,7 +36,7 @@ use softnet::sandbox::calls;
 fn the_documentation_has_the_lists_of_the_code() {
     let documented = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/privileges.md")).unwrap();
     let mut tables = documented.split("| call | only | for |\n| --- | --- | --- |\n").skip(1);
-    for (name, list) in [("EVERY", calls::EVERY), ("RELAY", calls::RELAY)] {
+    for (name, list) in [("EVERY", calls::EVERY), ("RELAY", calls::RELAY), ("FORWARDER", calls::FORWARDER)] {
         let table = tables.next().expect("the table is there");
         let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
         let code: Vec<String> = list.iter().map(|call| call.row()).collect();

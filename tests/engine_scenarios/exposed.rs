@@ -109,6 +109,8 @@ fn an_answer_to_what_the_guest_asked_from_an_exposed_port_opens_nothing() {
     assert_eq!(ask(&mut world, 53), Ok(()), "and the answer");
     world.engine.set_policy(entries("", "@host"));
     assert_eq!(reply(&mut world, 53), BLOCKED);
+    world.engine.set_policy(entries("", "in @host,@host"));
+    assert_eq!(ask(&mut world, 53), BLOCKED, "nor does the answer pass by it");
     // What it has not asked for does.
     assert_eq!(ask(&mut world, FAR), Ok(()));
     assert_eq!(reply(&mut world, FAR), Ok(()));

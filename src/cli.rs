@@ -100,8 +100,9 @@ pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let mut line = String::new();
     for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+        // The usage, of one line or more, is the last but for where to look.
         if part.starts_with("Usage:") || part.starts_with("For more information") {
-            continue;
+            break;
         }
         let _ = write!(line, "{}{part}", if line.is_empty() { "" } else { " " });
     }

@@ -308,7 +308,7 @@ fn neither_outlives_what_it_should() {
             let (softnet, _socket) = bed.launch(Mac::guest(1)).with("--expose 2222:22").start();
             let companion = companion(&softnet).expect("a companion");
             softnet.signal(signal);
-            softnet.wait_end(PATIENCE);
+            let _ = softnet.wait_end(PATIENCE);
             until("the companion has ended", PATIENCE, || (!is_there(companion)).then_some(())).unwrap();
             drop(TcpListener::bind((ANY, 2222)).unwrap());
         }

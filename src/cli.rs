@@ -6,6 +6,7 @@
 mod capture;
 mod doctor;
 mod explain;
+mod forwards;
 mod guest;
 mod help;
 mod rate;
@@ -23,12 +24,13 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 pub use capture::CaptureOptions;
 pub use doctor::DoctorArgs;
 pub use explain::{Destination, Explain, Means};
+pub use forwards::{Carrier, Forward, ForwardList, Forwards, MAX_FORWARDS};
 pub use guest::GuestArgs;
 pub use help::{folded, one_line};
 pub use reject::Refusing;
 pub use run::{READY_FD, Run};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
-pub use values::{EntryList, NAME_LENGTH, Never};
+pub use values::{EntryList, NAME_LENGTH};
 pub use watch::{LogFormat, WatchOptions};
 
 const AFTER_HELP: &str = "\
@@ -125,6 +127,10 @@ impl Cli {
         let policy = serve.policy().map_err(|error| {
             Self::command().error(ErrorKind::ValueValidation, format!("--allow and --block: {error}"))
         })?;
+        serve
+            .forwards
+            .list()
+            .map_err(|error| Self::command().error(ErrorKind::ValueValidation, format!("--expose: {error}")))?;
         // Its first answer would have them, and clients that do not know names expect addresses.
         if serve.control_fd.is_some() && policy.has_names() && !serve.policy_names {
             return Err(Self::command().error(

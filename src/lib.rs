@@ -22,6 +22,7 @@
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`watch`] | verdicts, and the engine's words about frames | change a verdict, block |
 //! | `stats`, `metrics` | numbers; a companion that keeps them in a file | see a frame |
+//! | [`forwards`] | the companion's calls; [`host::Host`] | see a frame |
 //! | `companion` | privilege, sandbox, sys | see a frame; outlive the relay |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
@@ -41,6 +42,7 @@ pub mod cli;
 pub mod companion;
 pub mod control;
 pub mod engine;
+pub mod forwards;
 pub mod host;
 pub mod lifeline;
 pub mod listener;

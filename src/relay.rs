@@ -25,6 +25,7 @@ use crate::companion::Companion;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
 use crate::engine::{Allowance, Direction, Duration, Engine, Instant, Verdict};
+use crate::forwards::Forwards;
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline, timeout_until};
 use crate::record::{Keeper, Record};
@@ -65,6 +66,7 @@ pub struct Relay {
     engine: Engine,
     lifeline: Lifeline,
     channel: Option<Channel>,
+    forwards: Option<Forwards>,
     io: DatagramIo,
     batch: Batch,
     /// Frames of the engine's own, in answer to some of the batch.
@@ -86,6 +88,7 @@ struct Ready {
     host: bool,
     signal: bool,
     channel: bool,
+    forwards: bool,
 }
 
 impl Relay {
@@ -99,6 +102,7 @@ impl Relay {
             engine,
             lifeline,
             channel: None,
+            forwards: None,
             io: DatagramIo::new(FRAMES),
             batch: Batch::new(FRAMES, max_frame),
             replies: Batch::new(FRAMES, MAX_REPLY),
@@ -148,6 +152,13 @@ impl Relay {
         self
     }
 
+    /// The same, with port forwards.
+    #[must_use]
+    pub fn with_forwards(mut self, forwards: Forwards) -> Self {
+        self.forwards = Some(forwards);
+        self
+    }
+
     /// Moves frames until a signal comes or the guest is gone. The proof says that root was dropped and the
     /// sandbox entered.
     ///
@@ -160,6 +171,9 @@ impl Relay {
         }
         self.watch.end(clock::now());
         self.report_at_the_end(clock::now());
+        if let Some(forwards) = self.forwards.take() {
+            forwards.end();
+        }
         if let Err(error) = self.host.stop() {
             log::warn!("closing the host's link: {error}");
         }
@@ -197,9 +211,19 @@ impl Relay {
             }
             self.look_for_owner(now);
             self.report(now);
+            self.tell_forwards(ready.forwards);
             self.watch.turn(now);
             self.keep_record(now);
         }
+    }
+
+    /// What leads to the guest is to know its lease.
+    fn tell_forwards(&mut self, are_heard: bool) {
+        let Some(forwards) = &mut self.forwards else { return };
+        if are_heard {
+            forwards.listen();
+        }
+        forwards.turn(self.engine.lease().map(|lease| lease.address), &mut *self.host);
     }
 
     /// Sleeps until a frame or a signal comes, the guest should be looked at, or the engine's time has come.
@@ -221,12 +245,18 @@ impl Relay {
             signals,
             maker.unwrap_or(signals),
             signals,
+            signals,
         ]
         .map(readable);
         let channel = self.channel.as_ref().and_then(Channel::poll_fd);
         let channel_waits = channel.is_some();
         if let Some(channel) = channel {
             fds[4] = channel;
+        }
+        let forwards = self.forwards.as_ref().and_then(Forwards::poll_fd);
+        let forwards_speak = forwards.is_some();
+        if let Some(forwards) = forwards {
+            fds[5] = readable(forwards);
         }
         // What is at hand waits for nobody.
         let held = self.host.holds_frames();
@@ -240,12 +270,18 @@ impl Relay {
             Err(errno) => return Err(RelayError::Poll(errno)),
         }
         // An error or a hang-up is found out by the read or the look that follows.
-        let [guest, host, signal, maker_ended, channel] = fds.map(|fd| fd.any().unwrap_or(true));
+        let [guest, host, signal, maker_ended, channel, forwards] = fds.map(|fd| fd.any().unwrap_or(true));
         if maker.is_some() && maker_ended {
             self.lifeline.maker_ended(now);
         }
         let channel = channel_has_work || (channel_waits && channel);
-        Ok(Ready { guest: guest && pause.is_none(), host: host || held, signal, channel })
+        Ok(Ready {
+            guest: guest && pause.is_none(),
+            host: host || held,
+            signal,
+            channel,
+            forwards: forwards_speak && forwards,
+        })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {

@@ -11,14 +11,15 @@
 //!    descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. With `--socket`, the socket
 //!    is made and its first peer waited for in between, by the caller's rights ([`listener`]); so is the directory of
-//!    `--metrics-file` opened.
+//!    `--metrics-file` opened, and the ports of `--expose` are bound.
 //! 7. The host's link is opened, DHCP's lease time set with it.
-//! 8. The engine and the relay: all memory of the run phase.
+//! 8. The engine and the relay: all memory of the run phase. What an option needs beside them, a companion, is started.
 //! 9. Root is dropped, for good, and that is proven.
 //! 10. The sandbox is entered: from here on any call but those that the relay makes ends the process.
 //!
 //! May: root, to step 9. Must not: read a byte that the guest or a client of the control channel sent.
 
+mod forwards;
 mod sockets;
 mod watching;
 
@@ -28,6 +29,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
+pub use forwards::ForwardsError;
 use log::{debug, info, warn};
 use thiserror::Error;
 
@@ -92,6 +94,9 @@ pub enum SetupError {
     /// The watch for signals and the guest's side.
     #[error("the guest's side cannot be watched: {0}")]
     Lifeline(io::Error),
+    /// The ports of `--expose`.
+    #[error(transparent)]
+    Forwards(#[from] ForwardsError),
     /// The host's link.
     #[error(transparent)]
     Host(#[from] OpenError),
@@ -178,6 +183,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     let administrator = Administrator::read()?;
     administrator.check_caller(standing)?;
     check_rights(standing, serve, &administrator)?;
+    let exposed = forwards::check(standing, &serve.forwards)?;
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
     // 5. What the caller names, by its rights: among it may be descriptors that are closed next. What was handed over, and no other
@@ -200,7 +206,10 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
         (None, None) => return Err(SetupError::NoGuest),
     };
     let mut lifeline = Lifeline::with(signals, guest.as_fd()).map_err(SetupError::Lifeline)?;
-
+    let exposed = match exposed.bind(standing, identity, &mut lifeline)? {
+        Ok(exposed) => exposed,
+        Err(end) => return Ok(Outcome::Ended(end)),
+    };
     #[cfg(target_os = "linux")]
     let place = serve.watching.metrics_file.as_ref().map(|path| metrics::open(path, identity, standing)).transpose()?;
 
@@ -235,6 +244,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
         refusals: serve.refusing.refusals(),
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
+        exposed: exposed.for_the_engine(),
     })
     .with_rate_limit(serve.guest.rate_limit.unwrap_or_default());
     #[cfg(target_os = "linux")]
@@ -245,6 +255,10 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     };
     #[cfg(not(target_os = "linux"))]
     drop(leftover);
+    let forwards = match exposed.start(identity, &mut lifeline)? {
+        Ok(forwards) => forwards,
+        Err(end) => return Ok(Outcome::Ended(end)),
+    };
     let record = host.take_record();
     let features = Features {
         channel: control.as_ref().map(AsRawFd::as_raw_fd),
@@ -258,6 +272,10 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     #[cfg(target_os = "linux")]
     let relay = match remover {
         Some(companion) => relay.with_companion(companion),
+        None => relay,
+    };
+    let relay = match forwards {
+        Some(forwards) => relay.with_forwards(forwards),
         None => relay,
     };
     let relay = match control {

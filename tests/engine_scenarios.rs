@@ -16,6 +16,8 @@ mod directions_and_ports;
 mod dns_names_only;
 #[path = "engine_scenarios/edges.rs"]
 mod edges;
+#[path = "engine_scenarios/exposed.rs"]
+mod exposed;
 #[path = "engine_scenarios/flows.rs"]
 mod flows;
 #[path = "engine_scenarios/flows_and_policy.rs"]

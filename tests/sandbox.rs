@@ -44,8 +44,13 @@ use softnet::sandbox::calls;
 fn the_documentation_has_the_lists_of_the_code() {
     let documented = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/privileges.md")).unwrap();
     let mut tables = documented.split("| call | only | for |\n| --- | --- | --- |\n").skip(1);
-    let lists =
-        [("EVERY", calls::EVERY), ("RELAY", calls::RELAY), ("REMOVER", calls::REMOVER), ("METRICS", calls::METRICS)];
+    let lists = [
+        ("EVERY", calls::EVERY),
+        ("RELAY", calls::RELAY),
+        ("REMOVER", calls::REMOVER),
+        ("METRICS", calls::METRICS),
+        ("FORWARDER", calls::FORWARDER),
+    ];
     for (name, list) in lists {
         let table = tables.next().expect("the table is there");
         let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();

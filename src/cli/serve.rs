@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
 use super::capture::CaptureOptions;
+use super::forwards::Forwards;
 use super::guest::GuestArgs;
 use super::reject::Refusing;
-use super::values::{EntryList, Never, not_yet, parse_bridge, parse_list, parse_mac, parse_socket, parse_subnet};
+use super::values::{EntryList, parse_bridge, parse_list, parse_mac, parse_socket, parse_subnet};
 use super::watch::WatchOptions;
 use crate::control::ChannelNames;
 use crate::engine::{EntryError, EthernetAddress, NetType, PolicyEntries};
@@ -105,10 +106,6 @@ pub struct Serve {
     #[arg(long, help_heading = HOST, hide_short_help = true, hide = cfg!(not(target_os = "linux")))]
     pub no_offload: bool,
 
-    /// Not built yet: refused by name, so that nobody believes it works.
-    #[arg(long, hide = true, value_name = "LIST", value_parser = not_yet)]
-    pub expose: Option<Never>,
-
     /// Inherited descriptor of the control channel
     ///
     /// A connected Unix stream socket, by which the policy can be changed while the guest runs.
@@ -142,6 +139,10 @@ pub struct Serve {
     /// Says that sudo has been tried.
     #[arg(long, hide = true)]
     pub sudo_escalation_done: bool,
+
+    /// Ports of the host that lead to the guest.
+    #[command(flatten)]
+    pub forwards: Forwards,
 }
 
 /// `--vm-net-type`.

@@ -113,6 +113,18 @@ fn the_guests_side_is_a_descriptor_or_a_path() {
 }
 
 #[test]
+fn two_forwards_for_one_port_are_a_usage_error() {
+    let check = |more: &[&str]| Cli::try_parse_from(MINIMAL.iter().chain(more)).and_then(Cli::checked);
+    assert_eq!(
+        check(&["--expose", "2222:22", "--expose=80:80"]).unwrap().serve.unwrap().forwards.list().unwrap().len(),
+        2
+    );
+    let error = check(&["--expose", "2222:22", "--expose=2222:80"]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(one_line(&error).contains("--expose: `2222:22` and `2222:80`"), "{}", one_line(&error));
+}
+
+#[test]
 fn short_octets_of_a_mac_are_accepted() {
     let cli = Cli::try_parse_from(["softnet", "--vm-fd=0", "--vm-mac-address=2:0:0:a:b:C"]).unwrap();
     assert_eq!(cli.serve.unwrap().vm_mac_address, EthernetAddress([2, 0, 0, 10, 11, 12]));
@@ -146,7 +158,7 @@ fn a_bad_value_is_told_in_one_line_with_its_flag() {
         ("--name", "a b"),
         ("--rate-limit", "100"),
         ("--rate-limit", "1kbit"),
-        ("--expose", "2222:22"),
+        ("--expose", "2222"),
         ("--socket", "vm.sock"),
         ("--socket", "/"),
         ("--socket", &too_long),

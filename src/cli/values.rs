@@ -94,11 +94,3 @@ fn linux_only() -> Result<(), String> {
         Err("there are no bridges of softnet's on this system: leave it out".into())
     }
 }
-
-pub(super) fn not_yet(_: &str) -> Result<Never, String> {
-    Err("this release of softnet does not have this option yet: leave it out".into())
-}
-
-/// The value of an option that this release refuses.
-#[derive(Clone, Debug)]
-pub enum Never {}

@@ -44,6 +44,9 @@
 //! **Destination of the frame.** 255.255.255.255 and the subnet's broadcast address go to the broadcast MAC; a multicast
 //! group goes to its own MAC (RFC 1112, section 6.4); everything else to a unicast MAC, which is the gateway's while isolated.
 //!
+//! **Exposed ports.** What belongs to a connection that somebody outside has begun with an exposed port of the guest's passes here, and
+//! skips the paragraphs that follow: see [`super::exposures`].
+//!
 //! **Flows.** While any entry of the operator's has a direction, a datagram that belongs to a flow passes here, and one that
 //! would begin a flow passes the next paragraph first: see [`super::flows`].
 //!
@@ -83,6 +86,8 @@
 //! isolation is off can send to isolated ports of a Linux bridge. While every entry is bare, that is an entry for what the guest
 //! may send to where this comes from. Entries ask for ports, so the TCP header of a neighbour's is whole and its lengths fit.
 //!
+//! **Exposed ports.** What somebody who is no neighbour begins with an exposed port, and what goes on of it, passes here.
+//!
 //! **Transport, flows, origin.** While every entry is bare, the rest passes: inbound is open, and no state is kept. With a
 //! direction in any of them, a TCP header is whole and its lengths fit; a datagram that belongs to a flow passes; any other one
 //! is judged by the entries for what others begin, as above for the destination, with the guest's port for an `in` entry and the
@@ -104,6 +109,7 @@
 #![forbid(unsafe_code)]
 
 mod dhcp;
+mod exposed;
 mod from_guest;
 mod from_host;
 mod names;
@@ -116,6 +122,7 @@ use ipnet::Ipv4Net;
 use smoltcp::wire::{EthernetAddress, EthernetProtocol};
 
 use super::budget::Budget;
+use super::exposures::ExposedFlows;
 use super::flows::Flows;
 use super::lease::Leases;
 use super::names::Names;
@@ -141,6 +148,8 @@ pub(super) struct Filter {
     terms: Terms,
     policy: Policy,
     flows: Flows,
+    /// None where nothing is exposed.
+    exposed: Option<Box<ExposedFlows>>,
     names: Names,
     questions: DnsQuestions,
     refusals: Refusals,
@@ -165,6 +174,7 @@ impl Filter {
             terms,
             policy: Policy::compile(&config.policy, terms),
             flows: Flows::new(config.flow_keys),
+            exposed: ExposedFlows::new(config),
             names: Names::new(network.subnet, config.flow_keys),
             questions: config.dns_questions,
             refusals: config.refusals,

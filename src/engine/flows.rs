@@ -28,6 +28,7 @@ mod step;
 mod table;
 mod tcp;
 
+pub(super) use key::Protocol;
 pub(super) use step::{Header, Step};
 pub(super) use tcp::Flags;
 

@@ -16,6 +16,7 @@ pub mod decider;
 mod dhcp;
 pub mod digest;
 mod entry;
+mod exposures;
 pub mod filter;
 pub mod flows;
 mod icmp;
@@ -38,6 +39,7 @@ pub use smoltcp::wire::EthernetAddress;
 
 pub use decider::{Decider, Decision, Grounds};
 pub use digest::{Contents, Datagram, Digest, Load};
+pub use exposures::{Exposed, ExposedPort, Exposures, Peers};
 use filter::Filter;
 pub use lease::{Event, Lease, LeaseEnd};
 pub use names::Pattern;
@@ -130,6 +132,8 @@ pub struct Config {
     /// Random bits that nobody else knows: they decide where a flow stands in the table of flows, so that no guest can choose
     /// flows that stand in each other's way; and so for the pins of names.
     pub flow_keys: [u64; 2],
+    /// Ports of its that are exposed.
+    pub exposed: Exposures,
 }
 
 impl Config {
@@ -146,6 +150,7 @@ impl Config {
             dns_questions: DnsQuestions::Any,
             refusals: Refusals::Silent,
             flow_keys,
+            exposed: Exposures::default(),
         }
     }
 }

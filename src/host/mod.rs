@@ -188,6 +188,14 @@ pub trait Host {
     /// The link is lost for good. A full queue is no error.
     fn send(&mut self, batch: &Batch) -> io::Result<usize>;
 
+    /// Makes the exposed ports lead to `lease`, or nowhere, where the link itself forwards ports.
+    ///
+    /// # Errors
+    /// What the host said. It is told, and the guest's network goes on.
+    fn forward(&mut self, _lease: Option<std::net::Ipv4Addr>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Closes the link in order.
     ///
     /// # Errors

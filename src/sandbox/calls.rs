@@ -26,7 +26,7 @@ use crate::record::LENGTH;
 
 mod lists;
 
-pub use lists::{EVERY, METRICS, RELAY, REMOVER};
+pub use lists::{EVERY, FORWARDER, METRICS, RELAY, REMOVER};
 
 /// A system call that softnet may make.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,15 @@ enum Only {
     Record,
     NewFile,
     Unlink,
+    CloseOnExec,
+    TcpSocket,
+    UdpSocket,
+    AskForError,
+    TcpOption,
+    SocketOption,
+    ShutWrite,
+    ReceiveOne,
+    SendOne,
 }
 
 impl Allowed {
@@ -93,6 +102,16 @@ impl Only {
             Only::Record => "the guest's file under `/run/softnet`; 512 bytes at its start",
             Only::NewFile => "`O_WRONLY`, `O_CREAT`, `O_EXCL`, `O_NOFOLLOW`, `O_CLOEXEC`",
             Only::Unlink => "flags 0",
+            Only::CloseOnExec => "`SOCK_CLOEXEC`",
+            Only::TcpSocket => "`AF_INET`, `SOCK_STREAM`, `SOCK_NONBLOCK`, `SOCK_CLOEXEC`",
+            Only::UdpSocket => "`AF_INET`, `SOCK_DGRAM`, `SOCK_NONBLOCK`, `SOCK_CLOEXEC`",
+            Only::AskForError => "`SOL_SOCKET`, `SO_ERROR`",
+            Only::TcpOption => {
+                "`IPPROTO_TCP`; `TCP_NODELAY`, `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`, `TCP_USER_TIMEOUT`"
+            }
+            Only::SocketOption => "`SOL_SOCKET`; `SO_KEEPALIVE`, `SO_LINGER`",
+            Only::ShutWrite => "`SHUT_WR`",
+            Only::ReceiveOne | Only::SendOne => "flags exactly `MSG_DONTWAIT`",
         }
     }
 
@@ -120,6 +139,12 @@ impl Only {
             values.iter().map(|&value| SeccompRule::new(vec![is(index, value)?])).collect()
         };
         let all = |conditions| Ok(vec![SeccompRule::new(conditions)?]);
+        let socket_of = |kind| -> Result<_, BackendError> {
+            Ok(vec![is(0, libc::AF_INET)?, is(1, kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?])
+        };
+        let options = |level, names: &[libc::c_int]| -> Result<Vec<SeccompRule>, BackendError> {
+            names.iter().map(|&name| SeccompRule::new(vec![is(1, level)?, is(2, name)?])).collect()
+        };
         match self {
             Only::Any => Ok(Vec::new()),
             Only::ReceiveFrames => all(vec![is(3, libc::MSG_DONTWAIT)?]),
@@ -149,6 +174,23 @@ impl Only {
                 number(NEW_FILE),
             )?]),
             Only::Unlink => all(vec![is(2, 0)?]),
+            Only::CloseOnExec => all(vec![is(3, libc::SOCK_CLOEXEC)?]),
+            Only::TcpSocket => all(socket_of(libc::SOCK_STREAM)?),
+            Only::UdpSocket => all(socket_of(libc::SOCK_DGRAM)?),
+            Only::AskForError => all(vec![is(1, libc::SOL_SOCKET)?, is(2, libc::SO_ERROR)?]),
+            Only::TcpOption => options(
+                libc::IPPROTO_TCP,
+                &[
+                    libc::TCP_NODELAY,
+                    libc::TCP_KEEPIDLE,
+                    libc::TCP_KEEPINTVL,
+                    libc::TCP_KEEPCNT,
+                    libc::TCP_USER_TIMEOUT,
+                ],
+            ),
+            Only::SocketOption => options(libc::SOL_SOCKET, &[libc::SO_KEEPALIVE, libc::SO_LINGER]),
+            Only::ShutWrite => all(vec![is(1, libc::SHUT_WR)?]),
+            Only::ReceiveOne | Only::SendOne => all(vec![is(2, libc::MSG_DONTWAIT)?]),
         }
     }
 }
@@ -187,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    const LISTS: [&[Allowed]; 2] = [RELAY, METRICS];
+    const LISTS: [&[Allowed]; 4] = [RELAY, METRICS, REMOVER, FORWARDER];
 
     #[test]
     fn each_call_is_listed_once_or_with_a_condition_on_every_line() {

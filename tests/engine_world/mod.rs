@@ -36,6 +36,7 @@ pub fn config() -> Config {
         dns_questions: DnsQuestions::Any,
         refusals: Refusals::Silent,
         flow_keys: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
+        exposed: softnet::engine::Exposures::default(),
     }
 }
 

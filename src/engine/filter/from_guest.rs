@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use smoltcp::wire::{EthernetAddress, EthernetProtocol, IpProtocol};
 
+use super::super::exposures::Exposure;
 use super::super::flows::{Flags, Header, Step};
 use super::super::icmp::check_error;
 use super::super::ipv4::{self, Ipv4, Part, Ports, Tcp, Udp};
@@ -78,6 +79,9 @@ impl Filter {
             check_error(datagram)?;
         }
         self.check_destination_mac(frame.destination(), datagram.destination())?;
+        if self.exposed.is_some() && self.guest_exposure(datagram, header, now) == Exposure::Passes {
+            return Ok(());
+        }
         if self.policy.is_stateful() {
             let step = if self.is_group(datagram.destination()) {
                 None
@@ -87,6 +91,9 @@ impl Filter {
             self.judge_stateful(Direction::FromGuest, datagram.destination(), carried, step.as_ref(), now)?;
         } else {
             self.check_destination(datagram.destination(), carried, now)?;
+        }
+        if self.exposed.is_some() {
+            self.note_for_exposures(datagram, header, now)?;
         }
         if self.heeds_names() { self.on_guest_datagram(frame, datagram, header, now) } else { Ok(()) }
     }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use smoltcp::wire::{EthernetAddress, EthernetProtocol, IpProtocol};
 
+use super::super::exposures::Exposure;
 use super::super::flows::{Flags, Header, Step};
 use super::super::ipv4::{self, Ipv4, Part, Ports, Tcp, Udp};
 use super::super::policy::{Carried, Ruling};
@@ -92,6 +93,13 @@ impl Filter {
             _ => {}
         }
         let standing = self.standing(datagram.source(), frame.source())?;
+        if self.exposed.is_some() && standing == Standing::Heard {
+            match self.host_exposure(datagram, udp_ports, now) {
+                Exposure::Passes => return Ok(()),
+                Exposure::Full => return Err(DropReason::FlowTableFull),
+                Exposure::None => {}
+            }
+        }
         if self.policy.is_stateful() || standing != Standing::Heard {
             self.judge_host_by_policy(datagram, udp_ports, standing, now)?;
         }

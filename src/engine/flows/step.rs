@@ -74,6 +74,15 @@ impl Step {
         }
     }
 
+    /// Whether it can be the first of a flow, for whoever keeps no track of connections that began before.
+    pub(in super::super) fn begins(&self) -> bool {
+        match self.kind {
+            Kind::Tcp(flags) => flags.opens(),
+            Kind::Udp | Kind::EchoRequest => true,
+            Kind::EchoReply | Kind::Error => false,
+        }
+    }
+
     fn read_icmp(direction: Direction, ends: Ends, datagram: Ipv4<'_>) -> Option<Self> {
         let (&[kind, code, ..], quote) = datagram.payload.split_first_chunk::<ICMP_HEADER>()?;
         let kind = match kind {

@@ -79,3 +79,23 @@ pub const METRICS: &[Allowed] = allowed! {
     renameat, SYS_renameat, Any, "it takes the place of that one";
     unlinkat, SYS_unlinkat, Unlink, "what a companion that was killed has left; what could not be written whole";
 };
+
+/// What the companion that forwards ports calls besides.
+#[rustfmt::skip]
+pub const FORWARDER: &[Allowed] = allowed! {
+    #[cfg(target_arch = "x86_64")]
+    epoll_wait, SYS_epoll_wait, Any, "its wait (x86-64)";
+    #[cfg(not(target_arch = "x86_64"))]
+    epoll_pwait, SYS_epoll_pwait, Any, "its wait (arm64, which has no epoll_wait)";
+    epoll_ctl, SYS_epoll_ctl, Any, "what it waits for";
+    accept4, SYS_accept4, CloseOnExec, "a client of TCP";
+    socket, SYS_socket, TcpSocket, "to the guest, for a client of TCP";
+    socket, SYS_socket, UdpSocket, "to the guest, for a client of UDP";
+    connect, SYS_connect, Any, "to the guest; Landlock holds TCP to the guest's ports that are exposed";
+    getsockopt, SYS_getsockopt, AskForError, "whether the guest has answered";
+    setsockopt, SYS_setsockopt, TcpOption, "no delay, probes, an end for a stalled peer";
+    setsockopt, SYS_setsockopt, SocketOption, "probes; an end at once";
+    shutdown, SYS_shutdown, ShutWrite, "the end of one way, passed on";
+    recvmsg, SYS_recvmsg, ReceiveOne, "a datagram of a client's, with the address that it was sent to";
+    sendmsg, SYS_sendmsg, SendOne, "the answer to it, from that address";
+};

@@ -80,6 +80,7 @@ impl Guest {
             dns_questions: DnsQuestions::Any,
             refusals: Refusals::Silent,
             flow_keys: [1, 2],
+            exposed: softnet::engine::Exposures::default(),
         });
         let mut guest = Guest { engine, now: 1_000_000 };
         let request = Dhcp::request(1, LEASED).to_all().frame(BROADCAST, GUEST_MAC);

@@ -100,6 +100,7 @@ impl Session {
             dns_questions: DnsQuestions::Any,
             refusals: Refusals::Silent,
             flow_keys: [1, 2],
+            exposed: softnet::engine::Exposures::default(),
             net_type: if facts.nat { NetType::Nat } else { NetType::Host },
             isolation: if facts.isolated { Isolation::Isolated } else { Isolation::Open },
             network: Network {

@@ -1,0 +1,156 @@
+//! `--expose` in the setup: who may, the host's ports, and who forwards.
+
+use thiserror::Error;
+
+#[cfg(target_os = "linux")]
+use std::time::Duration;
+
+use crate::cli::{self, Carrier, Forward};
+#[cfg(target_os = "linux")]
+use crate::companion::{self, CompanionError, Plan};
+use crate::engine::{Exposed, ExposedPort, Exposures, Peers};
+#[cfg(target_os = "linux")]
+use crate::forwards::forwarder::{DESCRIPTORS, Forwarder};
+#[cfg(target_os = "linux")]
+use crate::forwards::ports::{self, Port, PortError};
+use crate::forwards::{By, Forwards};
+use crate::lifeline::{End, Lifeline};
+use crate::privilege::{Identity, PrivilegeError, Standing};
+#[cfg(target_os = "linux")]
+use crate::sandbox::{Leave, Room, calls};
+
+/// The lowest port that anybody may expose.
+const FREE_FOR_ALL: u16 = 1024;
+/// How long a softnet that is ending may hold a port, in steps of [`STEP`].
+#[cfg(target_os = "linux")]
+const STEPS: u32 = 20;
+#[cfg(target_os = "linux")]
+const STEP: Duration = Duration::from_millis(50);
+
+/// Why ports cannot be exposed.
+#[derive(Debug, Error)]
+pub enum ForwardsError {
+    /// Two of one port, or too many.
+    #[error("--expose: {0}")]
+    List(String),
+    /// A port that only root itself may give away.
+    #[error(
+        "--expose {0}: ports below 1024 are for root itself, not by way of the setuid bit: choose one from 1024 on"
+    )]
+    RootOnly(Forward),
+    /// A port that is not to be had.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// Acting for the caller.
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
+    /// What forwards could not be made.
+    #[cfg(target_os = "linux")]
+    #[error("--expose: {0}")]
+    Make(std::io::Error),
+    /// Or not be started.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
+}
+
+/// What is asked for, and may be.
+pub(super) struct Asked(Vec<Forward>);
+
+/// Whether this caller may ask for these.
+pub(super) fn check(standing: Standing, forwards: &cli::Forwards) -> Result<Asked, ForwardsError> {
+    let list = forwards.list().map_err(ForwardsError::List)?;
+    match list.iter().find(|forward| forward.external < FREE_FOR_ALL) {
+        Some(&forward) if standing != Standing::Root => Err(ForwardsError::RootOnly(forward)),
+        _ => Ok(Asked(list)),
+    }
+}
+
+impl Asked {
+    /// Binds the host's ports: by the rights of the caller, unless that is root itself. One that is taken is tried for a second,
+    /// since its softnet may be ending.
+    #[cfg(target_os = "linux")]
+    pub(super) fn bind(
+        self,
+        standing: Standing,
+        identity: Identity,
+        lifeline: &mut Lifeline,
+    ) -> Result<Result<Bound, End>, ForwardsError> {
+        let bind = || ports::bind(&self.0);
+        let mut tries = 0;
+        loop {
+            let bound = if standing == Standing::Root { bind() } else { identity.act(standing, bind)? };
+            match bound {
+                Ok(ports) => return Ok(Ok(Bound { list: self.0, ports })),
+                Err(error) if error.is_taken() && tries < STEPS => {
+                    tries += 1;
+                    if let Err(end) = lifeline.pause(STEP) {
+                        return Ok(Err(end));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The link binds them, once there is a lease.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn bind(self, _: Standing, _: Identity, _: &mut Lifeline) -> Result<Result<Bound, End>, ForwardsError> {
+        Ok(Ok(Bound { list: self.0 }))
+    }
+}
+
+/// Ports that are ours.
+pub(super) struct Bound {
+    list: Vec<Forward>,
+    #[cfg(target_os = "linux")]
+    ports: Vec<Port>,
+}
+
+impl Bound {
+    /// What the filter is to know. On Linux the companion connects, as the gateway; elsewhere the link hands through who does.
+    pub(super) fn for_the_engine(&self) -> Exposures {
+        let exposed = |forward: &Forward| Exposed {
+            port: forward.internal,
+            protocol: match forward.carrier {
+                Carrier::Tcp => ExposedPort::Tcp,
+                Carrier::Udp => ExposedPort::Udp,
+            },
+        };
+        let peers = if cfg!(target_os = "linux") { Peers::Gateway } else { Peers::Anyone };
+        Exposures { ports: self.list.iter().map(exposed).collect(), peers }
+    }
+
+    /// Starts who forwards, if there is anything to.
+    #[cfg(target_os = "linux")]
+    pub(super) fn start(
+        self,
+        identity: Identity,
+        lifeline: &mut Lifeline,
+    ) -> Result<Result<Option<Forwards>, End>, ForwardsError> {
+        if self.list.is_empty() {
+            return Ok(Ok(None));
+        }
+        let tcp = self.list.iter().filter(|forward| forward.carrier == Carrier::Tcp);
+        let left: Vec<Leave> = tcp.map(|forward| Leave::ConnectTcp(forward.internal)).collect();
+        let forwarder = Forwarder::new(self.ports).map_err(ForwardsError::Make)?;
+        let plan = Plan {
+            purpose: "port forwards (--expose)",
+            name: c"softnet-expose",
+            kept: &forwarder.descriptors(),
+            room: Room { calls: calls::FORWARDER, left: &left, descriptors: DESCRIPTORS },
+            work: |line| forwarder.run(line),
+        };
+        let started = companion::start(identity, plan, lifeline)?;
+        let texts = self.list.iter().map(Forward::to_string).collect();
+        Ok(started.map(|companion| Some(Forwards::new(texts, By::Companion(companion)))))
+    }
+
+    /// The link forwards, if there is anything to.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn start(self, _: Identity, _: &mut Lifeline) -> Result<Result<Option<Forwards>, End>, ForwardsError> {
+        let texts: Vec<String> = self.list.iter().map(Forward::to_string).collect();
+        Ok(Ok((!texts.is_empty()).then(|| Forwards::new(texts, By::Link))))
+    }
+}

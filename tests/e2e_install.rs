@@ -77,3 +77,37 @@ fn a_setuid_program_is_installed_where_only_root_may_replace_it() {
         }
     });
 }
+
+#[test]
+fn a_releases_archive_is_installed_if_it_is_what_the_checksums_say() {
+    in_own_network(|| {
+        let checkout = Checkout::new();
+        tools::sh(
+            "mkdir -p /mnt/tree/softnet/man /mnt/tree/softnet/completions /mnt/release && cd /mnt/tree/softnet \
+             && cp /mnt/checkout/target/release/softnet . && touch man/softnet.1 completions/_softnet completions/softnet.bash \
+             completions/softnet.fish && tar -C .. -czf /mnt/release/softnet.tar.gz softnet",
+        );
+        let install = || {
+            let mut command = tools::command("bash scripts/install.sh /mnt/release/softnet.tar.gz");
+            command.current_dir(&checkout.root).env("PREFIX", "/mnt/prefix").env("SETUID", "0").env_remove("DESTDIR");
+            tools::output(&mut command)
+        };
+        let refused = |why: &str| {
+            let output = install();
+            assert_eq!(output.status.code(), Some(1), "{}", tools::text(&output));
+            assert!(tools::text(&output).contains(why), "{}", tools::text(&output));
+            assert!(!Path::new("/mnt/prefix").exists(), "nothing is installed");
+        };
+        refused("SHA256SUMS does not have softnet.tar.gz");
+        tools::sh(
+            "cd /mnt/release && sha256sum softnet.tar.gz >SHA256SUMS && cp softnet.tar.gz whole && printf x >>softnet.tar.gz",
+        );
+        refused("is not what SHA256SUMS says");
+        tools::sh("mv /mnt/release/whole /mnt/release/softnet.tar.gz");
+        let output = install();
+        assert!(output.status.success(), "{}", tools::text(&output));
+        for file in ["bin/softnet", "share/man/man1/softnet.1", "share/bash-completion/completions/softnet"] {
+            assert!(Path::new("/mnt/prefix").join(file).is_file(), "{file}");
+        }
+    });
+}

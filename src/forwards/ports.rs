@@ -2,16 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use thiserror::Error;
 
 use super::tcp;
 use crate::cli::{Carrier, Forward};
-
-/// The lowest port that anybody may bind.
-pub const FREE_FOR_ALL: u16 = 1024;
 
 /// A port that is ours.
 #[derive(Debug)]
@@ -20,14 +17,6 @@ pub struct Port {
     pub forward: Forward,
     /// A listening TCP socket, or a UDP one; never blocks.
     pub socket: OwnedFd,
-}
-
-impl Port {
-    /// Its descriptor.
-    #[must_use]
-    pub fn number(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
 }
 
 /// A port is not to be had.

@@ -80,6 +80,8 @@ pub(super) enum Standing {
 /// A connection of a client's, and the one to the guest.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Which of the forwarder's ports the client came to.
+    pub(super) port: usize,
     client: OwnedFd,
     guest: OwnedFd,
     /// Until when the guest is to answer; `None` once it has.
@@ -92,11 +94,17 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Begins a connection to the guest for `client`.
-    pub(super) fn begin(client: OwnedFd, to: SocketAddrV4, now: Instant) -> Result<Self, (OwnedFd, Errno)> {
+    pub(super) fn begin(
+        client: OwnedFd,
+        port: usize,
+        to: SocketAddrV4,
+        now: Instant,
+    ) -> Result<Self, (OwnedFd, Errno)> {
         match connect_to(to, SockType::Stream) {
             Ok(guest) => {
                 let _ = tune(&guest);
                 Ok(Connection {
+                    port,
                     client,
                     guest,
                     answer_by: Some(now + CONNECT),

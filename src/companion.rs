@@ -172,7 +172,9 @@ impl Companion {
 
     /// Waits, in the setup phase, for a first word of its own, besides that it is inside.
     pub(crate) fn wait_for(&self, word: &[u8], lifeline: &mut Lifeline) -> Waited {
-        self.line.as_ref().map_or_else(|| Waited::Else("its process has ended".into()), |line| wait_for(line, word, lifeline))
+        self.line
+            .as_ref()
+            .map_or_else(|| Waited::Else("its process has ended".into()), |line| wait_for(line, word, lifeline))
     }
 
     /// Sends it a message of 1 to [`MAX_MESSAGE`] bytes, which is lost if it is behind.

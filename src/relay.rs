@@ -77,6 +77,7 @@ pub struct Relay {
     next_census: Instant,
     /// What others on the host may know.
     record: Option<Keeper>,
+    /// One that is only to be told of the end.
     #[cfg(target_os = "linux")]
     companion: Option<Companion>,
 }
@@ -137,15 +138,15 @@ impl Relay {
     /// The same, with a companion that only has to be told when softnet ends.
     #[cfg(target_os = "linux")]
     #[must_use]
-    pub fn with_companion(mut self, companion: Companion) -> Self {
-        self.companion = Some(companion);
+    pub fn with_companion(mut self, companion: Option<Companion>) -> Self {
+        self.companion = companion;
         self
     }
 
     /// The same, with port forwards.
     #[must_use]
-    pub fn with_forwards(mut self, forwards: Forwards) -> Self {
-        self.forwards = Some(forwards);
+    pub fn with_forwards(mut self, forwards: Option<Forwards>) -> Self {
+        self.forwards = forwards;
         self
     }
 

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::ports::Port;
-use super::tcp::{self, Connection, Side, Standing};
+use super::tcp::{self, Connection, Progress, Side};
 use super::udp::Clients;
 use super::words;
 use crate::cli::Carrier;
@@ -221,9 +221,9 @@ impl Forwarder {
     fn on_connection(&mut self, index: usize, side: Side, flags: EpollFlags) {
         let Some(Some(connection)) = self.connections.get_mut(index) else { return };
         match connection.on_ready(side, flags, &mut self.scratch) {
-            Standing::Open => self.ask(index),
-            Standing::Done => drop(self.take(index)),
-            Standing::Failed => {
+            Progress::Open => self.ask(index),
+            Progress::Done => drop(self.take(index)),
+            Progress::Failed => {
                 if let Some(connection) = self.take(index) {
                     connection.reset();
                 }

@@ -33,7 +33,7 @@ use line::{Buffer, Heard, Line, MAX_MESSAGE, Told};
 
 /// What a companion says first, once it is inside.
 const INSIDE: &[u8] = b"inside";
-/// How long it may take for that, in steps of [`STEP`]: its own drop and sandbox, on a machine that is busy.
+/// How long it may take for that, or for a first word of its own, in steps of [`STEP`]: its drop and sandbox, on a machine that is busy.
 const STEPS: u32 = 5_000;
 const STEP: Duration = Duration::from_millis(1);
 /// How long its end in order may take, in milliseconds.
@@ -111,22 +111,38 @@ where
     })
     .map_err(failed)?;
     // What the child took along was moved into the closure, and is closed on this side with it.
+    Ok(match wait_for(&ours, INSIDE, lifeline) {
+        Waited::Expected => Ok(Companion { purpose, line: Some(ours) }),
+        Waited::Else(reason) => return Err(CompanionError::NotInside { purpose, reason }),
+        Waited::Over(end) => Err(end),
+    })
+}
+
+/// What a companion that is starting says.
+pub(crate) enum Waited {
+    /// What it should.
+    Expected,
+    /// What it says instead, or that it says nothing.
+    Else(String),
+    /// Softnet's own end came meanwhile.
+    Over(End),
+}
+
+fn wait_for(line: &Line, word: &[u8], lifeline: &mut Lifeline) -> Waited {
     let mut buffer = [0; MAX_MESSAGE];
     for _ in 0..STEPS {
-        let reason = match ours.hear(&mut buffer) {
-            Heard::Message(length) if &buffer[..length] == INSIDE => {
-                return Ok(Ok(Companion { purpose, line: Some(ours) }));
+        match line.hear(&mut buffer) {
+            Heard::Message(length) if &buffer[..length] == word => return Waited::Expected,
+            Heard::Message(length) => return Waited::Else(String::from_utf8_lossy(&buffer[..length]).into_owned()),
+            Heard::End => return Waited::Else("its process has ended".into()),
+            Heard::Nothing => {
+                if let Err(end) = lifeline.pause(STEP) {
+                    return Waited::Over(end);
+                }
             }
-            Heard::Message(length) => String::from_utf8_lossy(&buffer[..length]).into_owned(),
-            Heard::End => "it has ended".into(),
-            Heard::Nothing => match lifeline.pause(STEP) {
-                Ok(()) => continue,
-                Err(end) => return Ok(Err(end)),
-            },
-        };
-        return Err(CompanionError::NotInside { purpose, reason });
+        }
     }
-    Err(CompanionError::NotInside { purpose, reason: format!("it takes more than {} s", STEPS / 1000) })
+    Waited::Else(format!("it takes more than {} s", STEPS / 1000))
 }
 
 /// The child's way into its sandbox.
@@ -152,6 +168,13 @@ impl Companion {
     #[must_use]
     pub fn line(&self) -> Option<BorrowedFd<'_>> {
         self.line.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Waits, in the setup phase, for a first word of its own, besides that it is inside.
+    pub(crate) fn wait_for(&self, word: &[u8], lifeline: &mut Lifeline) -> Waited {
+        self.line
+            .as_ref()
+            .map_or_else(|| Waited::Else("its process has ended".into()), |line| wait_for(line, word, lifeline))
     }
 
     /// Sends it a message of 1 to [`MAX_MESSAGE`] bytes, which is lost if it is behind.

@@ -21,13 +21,16 @@
 //! | [`record`] | one file, opened before the drop | name a path |
 //! | [`relay`], [`lifeline`], [`channel`] | engine, control, [`host::Host`], [`sys`] | parse frames, decide, need root, block on one peer |
 //! | [`watch`] | verdicts, and the engine's words about frames | change a verdict, block |
-//! | `stats`, `metrics` | numbers; a companion that keeps them in a file | see a frame |
-//! | [`forwards`] | the companion's calls; [`host::Host`] | see a frame |
-//! | `companion` | privilege, sandbox, sys | see a frame; outlive the relay |
+//! | [`stats`] | the engine's counters | see a frame; a system call |
+//! | `metrics` | a companion that keeps the counters in a file | see a frame |
+//! | [`forwards`] | the relay's side of port forwards, and the companion that moves their bytes | see a frame |
+//! | `companion` | [`privilege`], [`sandbox`], [`sys`] | see a frame; outlive the relay |
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
-//! | [`setup`], [`privilege`], [`administrator`] | root | read bytes of the guest |
+//! | [`setup`], [`listener`], [`privilege`], [`administrator`] | root | read bytes of the guest |
 //! | [`run`] | start programs, as the caller | have a right |
+//! | [`cli`] | what was typed | a system call |
+//! | [`logging`] | standard error | standard output |
 //! | `subcommand` | standard output | |
 //! | everything else | standard error | standard output, which may be a control socket |
 

@@ -24,8 +24,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use thiserror::Error;
 
-use crate::companion::line::{Heard, MAX_MESSAGE, Told};
-use crate::companion::{self, Companion, CompanionError, Plan};
+use crate::companion::line::Told;
+use crate::companion::{self, Companion, CompanionError, Plan, Waited};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::{Identity, PrivilegeError, Standing};
 use crate::relay::Sink;
@@ -35,10 +35,6 @@ pub use keeper::Keeper;
 
 /// Every how many seconds the file is written, unless the operator says otherwise.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
-
-/// How long the companion may take to try, in steps of [`STEP`].
-const STEPS: u32 = 5_000;
-const STEP: Duration = Duration::from_millis(1);
 
 /// The longest name of a file.
 const NAME_MAX: usize = 255;
@@ -109,26 +105,15 @@ pub fn start(place: Place, lifeline: &mut Lifeline) -> Result<Result<MetricsFile
     let room = Room { calls: calls::METRICS, left: &left, descriptors: 64 };
     let work = move |line| keeper.keep(line);
     let plan = Plan { purpose: "--metrics-file", name: c"softnet-metrics", kept: &[directory], room, work };
-    let mut companion = match companion::start(identity, plan, lifeline)? {
+    let companion = match companion::start(identity, plan, lifeline)? {
         Ok(companion) => companion,
         Err(end) => return Ok(Err(end)),
     };
-    let mut buffer = [0; MAX_MESSAGE];
-    for _ in 0..STEPS {
-        match companion.hear(&mut buffer) {
-            Heard::Message(length) if &buffer[..length] == keeper::READY => {
-                return Ok(Ok(MetricsFile { companion, is_behind: false }));
-            }
-            Heard::Message(length) => return Err(refused(String::from_utf8_lossy(&buffer[..length]).into_owned())),
-            Heard::End => return Err(refused("the companion that writes it has ended".into())),
-            Heard::Nothing => {
-                if let Err(end) = lifeline.pause(STEP) {
-                    return Ok(Err(end));
-                }
-            }
-        }
-    }
-    Err(refused("its directory does not answer".into()))
+    Ok(match companion.wait_for(keeper::READY, lifeline) {
+        Waited::Expected => Ok(MetricsFile { companion, is_behind: false }),
+        Waited::Else(reason) => return Err(refused(reason)),
+        Waited::Over(end) => Err(end),
+    })
 }
 
 /// The directory's number, and who keeps a file in it, tried.

@@ -1,8 +1,8 @@
 //! The run phase: moves frames between the guest and the host, in batches, and asks the engine about each.
 //!
 //! # Theory of operation
-//! One thread, one wait. poll(2) tells which side has frames, that a signal came, or that it is time to look whether the
-//! guest is still there. Each turn reads at most `BATCHES_A_TURN` batches from each side, one side after the other, so
+//! One thread, one wait (`relay/wait.rs`). It tells which side has frames, that a signal came, or that it is time to look whether
+//! the guest is still there. Each turn reads at most `BATCHES_A_TURN` batches from each side, one side after the other, so
 //! that a flood one way starves neither the other way nor the signals; what is left makes the next poll return at once.
 //! Nothing here blocks on one peer: a guest that does not read, or a host whose queue is full, loses frames, counted. The
 //! control channel has a turn of bounded length before the frames have theirs.
@@ -11,12 +11,12 @@
 
 mod events;
 mod report;
+mod wait;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
 use crate::channel::Channel;
@@ -27,7 +27,7 @@ use crate::engine::reply::MAX_REPLY;
 use crate::engine::{Allowance, Direction, Duration, Engine, Instant, Verdict};
 use crate::forwards::Forwards;
 use crate::host::Host;
-use crate::lifeline::{End, Lifeline, timeout_until};
+use crate::lifeline::{End, Lifeline};
 use crate::record::{Keeper, Record};
 use crate::sandbox::Confined;
 use crate::stats::Tally;
@@ -77,18 +77,9 @@ pub struct Relay {
     next_census: Instant,
     /// What others on the host may know.
     record: Option<Keeper>,
+    /// One that is only to be told of the end.
     #[cfg(target_os = "linux")]
     companion: Option<Companion>,
-}
-
-/// What the wait found out.
-#[derive(Default)]
-struct Ready {
-    guest: bool,
-    host: bool,
-    signal: bool,
-    channel: bool,
-    forwards: bool,
 }
 
 impl Relay {
@@ -147,15 +138,15 @@ impl Relay {
     /// The same, with a companion that only has to be told when softnet ends.
     #[cfg(target_os = "linux")]
     #[must_use]
-    pub fn with_companion(mut self, companion: Companion) -> Self {
-        self.companion = Some(companion);
+    pub fn with_companion(mut self, companion: Option<Companion>) -> Self {
+        self.companion = companion;
         self
     }
 
     /// The same, with port forwards.
     #[must_use]
-    pub fn with_forwards(mut self, forwards: Forwards) -> Self {
-        self.forwards = Some(forwards);
+    pub fn with_forwards(mut self, forwards: Option<Forwards>) -> Self {
+        self.forwards = forwards;
         self
     }
 
@@ -224,64 +215,6 @@ impl Relay {
             forwards.listen();
         }
         forwards.turn(self.engine.lease().map(|lease| lease.address), &mut *self.host);
-    }
-
-    /// Sleeps until a frame or a signal comes, the guest should be looked at, or the engine's time has come.
-    fn wait(&mut self) -> Result<Ready, RelayError> {
-        let now = clock::now();
-        let look = self.lifeline.next_look();
-        // A guest that has sent all that it may is not listened to until it may again: its sends wait meanwhile.
-        let pause = match self.engine.guest_allowance(now) {
-            Allowance::Frames(_) => None,
-            Allowance::From(later) => Some(later),
-        };
-        let due = [self.engine.next_deadline(), self.watch.next_deadline(), self.reports.next_deadline(), pause];
-        let deadline = due.into_iter().flatten().fold(look, Instant::min);
-        let (signals, maker) = self.lifeline.descriptors();
-        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = [
-            if pause.is_some() { signals } else { self.guest.as_fd() },
-            self.host.readiness(),
-            signals,
-            maker.unwrap_or(signals),
-            signals,
-            signals,
-        ]
-        .map(readable);
-        let channel = self.channel.as_ref().and_then(Channel::poll_fd);
-        let channel_waits = channel.is_some();
-        if let Some(channel) = channel {
-            fds[4] = channel;
-        }
-        let forwards = self.forwards.as_ref().and_then(Forwards::poll_fd);
-        let forwards_speak = forwards.is_some();
-        if let Some(forwards) = forwards {
-            fds[5] = readable(forwards);
-        }
-        // What is at hand waits for nobody.
-        let held = self.host.holds_frames();
-        let channel_has_work = self.channel.as_ref().is_some_and(Channel::has_work);
-        let deadline = if held || channel_has_work { now } else { deadline };
-        let waited = poll(&mut fds, timeout_until(deadline, now));
-        self.tally.wakeups += 1;
-        match waited {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Ready::default()),
-            Err(errno) => return Err(RelayError::Poll(errno)),
-        }
-        // An error or a hang-up is found out by the read or the look that follows.
-        let [guest, host, signal, maker_ended, channel, forwards] = fds.map(|fd| fd.any().unwrap_or(true));
-        if maker.is_some() && maker_ended {
-            self.lifeline.maker_ended(now);
-        }
-        let channel = channel_has_work || (channel_waits && channel);
-        Ok(Ready {
-            guest: guest && pause.is_none(),
-            host: host || held,
-            signal,
-            channel,
-            forwards: forwards_speak && forwards,
-        })
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {

@@ -268,16 +268,10 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     let relay = Relay::new(guest, host, engine, lifeline)
         .with_reports(reports)
         .with_watch(watching::watch(serve, capture))
-        .with_record(record.map(Keeper::new));
+        .with_record(record.map(Keeper::new))
+        .with_forwards(forwards);
     #[cfg(target_os = "linux")]
-    let relay = match remover {
-        Some(companion) => relay.with_companion(companion),
-        None => relay,
-    };
-    let relay = match forwards {
-        Some(forwards) => relay.with_forwards(forwards),
-        None => relay,
-    };
+    let relay = relay.with_companion(remover);
     let relay = match control {
         Some(socket) => relay.with_channel(socket, serve.channel_names()),
         None => relay,

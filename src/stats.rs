@@ -70,7 +70,7 @@ pub struct ForwardStats {
     pub name: String,
     /// Whether it leads somewhere: the guest has a lease.
     pub is_open: bool,
-    /// What goes through it now.
+    /// What goes through it: TCP connections, or clients of UDP that are remembered.
     pub connections: u64,
 }
 

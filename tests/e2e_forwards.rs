@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 use softnet_testbed::guest::KernelGuest;
 use softnet_testbed::internet::UPLINK;
 use softnet_testbed::isolate::in_own_network;
@@ -104,6 +105,46 @@ fn an_exposed_port_is_reached_from_everywhere_whatever_the_policy_says() {
             assert_eq!(answer.unwrap(), format!("{}\nfrom the network", guest.gateway()));
             softnet.stop();
         }
+    });
+}
+
+/// What the counters say of the forwards, asked for until `is_it`.
+fn forwards_told(softnet: &Softnet, is_it: impl Fn(&Value) -> bool) {
+    until("the counters of the forwards", PATIENCE, || {
+        softnet.signal(Signal::SIGUSR1);
+        let said = softnet.said();
+        let mut lines = said.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["message"] == "counters").filter(|line| is_it(&line["forwards"]))
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_counters_say_of_each_port_whether_it_leads_to_the_guest_and_how_many_go_through() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let options = "--expose 2222:22,2223:23,5353:53/udp";
+        let (softnet, socket) = bed.launch(Mac::guest(1)).with(options).start();
+        let expected = |is_open: bool, connections: [u64; 3]| {
+            let names = ["2222:22", "2223:23", "5353:53/udp"];
+            let forward = |(name, count)| json!({"forward": name, "open": is_open, "connections": count});
+            names.into_iter().zip(connections).map(forward).collect::<Value>()
+        };
+        forwards_told(&softnet, |told| *told == expected(false, [0, 0, 0]));
+        let mut guest = KernelGuest::new("guest", socket, Mac::guest(1));
+        guest.dhcp();
+        forwards_told(&softnet, |told| *told == expected(true, [0, 0, 0]));
+        echo(&guest, 22);
+        echo(&guest, 23);
+        let streams = [2222, 2223, 2222].map(|port| connect((LOCAL, port)).unwrap());
+        let client = UdpSocket::bind((LOCAL, 0)).unwrap();
+        client.send_to(b"question", (LOCAL, 5353)).unwrap();
+        forwards_told(&softnet, |told| *told == expected(true, [2, 1, 1]));
+        drop(streams);
+        forwards_told(&softnet, |told| *told == expected(true, [0, 0, 1]));
+        kill(Pid::from_raw(companion(&softnet).unwrap()), Signal::SIGKILL).unwrap();
+        forwards_told(&softnet, |told| *told == expected(false, [0, 0, 0]));
+        softnet.stop();
     });
 }
 

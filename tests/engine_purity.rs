@@ -186,6 +186,59 @@ fn what_looks_at_verdicts_and_counters_makes_no_system_calls() {
 }
 
 #[test]
+fn what_has_to_do_with_companions_sees_no_frame() {
+    let places = ["companion.rs", "companion", "metrics.rs", "metrics", "forwards", "listener/remover.rs"];
+    let of_frames = ["smoltcp", "Batch", "DatagramIo", "Verdict", "Engine", "on_guest_frame", "crate::segments"];
+    for place in places {
+        assert!(!sources(place).is_empty(), "{place} is where this test looks");
+        assert_eq!(offences(place, &of_frames), [""; 0]);
+        assert_eq!(offences(place, &["unsafe", "std::process::Command", "crate::setup"]), [""; 0]);
+    }
+}
+
+#[test]
+fn what_is_written_for_others_is_opened_by_somebody_else() {
+    let names_a_path = ["std::fs::OpenOptions", "OpenOptions", "File::open", "File::create", "fcntl::open", "openat("];
+    for place in ["record.rs", "watch/capture.rs"] {
+        assert!(!sources(place).is_empty(), "{place} is where this test looks");
+        assert_eq!(
+            offences(place, &[&names_a_path[..], &["unsafe", "libc", "smoltcp", "std::process"]].concat()),
+            [""; 0]
+        );
+    }
+}
+
+#[test]
+fn what_is_the_callers_program_has_no_right() {
+    assert!(!sources("run").is_empty(), "it is where this test looks");
+    let rights =
+        ["unsafe", "crate::privilege::Identity", "crate::setup", "crate::host", "crate::engine::Engine", "smoltcp"];
+    assert_eq!(offences("run", &rights), [""; 0]);
+}
+
+#[test]
+fn every_module_has_its_line_in_the_documentation_and_its_place_in_the_map() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let library = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let document = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let modules: Vec<&str> =
+        library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    assert!(modules.len() > 20, "{modules:?}");
+    for module in modules {
+        let is_laid_out = document.lines().any(|line| {
+            let place = line.trim_start().split(' ').next().unwrap_or_default();
+            [format!("{module}.rs"), format!("{module}/"), format!("{module}/mod.rs")].iter().any(|name| name == place)
+        });
+        assert!(is_laid_out, "docs/architecture.md does not say where {module} is");
+        let row = format!("`{module}`");
+        assert!(
+            library.lines().any(|line| line.starts_with("//! | ") && line.contains(&row)),
+            "src/lib.rs does not say what {module} may"
+        );
+    }
+}
+
+#[test]
 fn the_host_and_sys_do_not_look_inside_frames_and_do_not_know_the_policy() {
     for place in ["host", "sys", "sandbox"] {
         assert_eq!(offences(place, &["smoltcp", "PolicyEntries", "Verdict", "DropReason", "Engine"]), [""; 0]);

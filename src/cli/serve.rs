@@ -25,15 +25,13 @@ const CONTROL: &str = "While it runs";
 const HOST: &str = "The host";
 
 /// The options of a softnet that serves one guest.
-// The group says whether they were given at all, and the derive leaves it empty where other groups are flattened into it.
+// clap knows by the group whether a guest is to be served, and leaves it empty where others are flattened into it: so its members
+// are named.
 #[derive(Clone, Debug, Args)]
-// A flattened group would otherwise leave this one empty, and an empty group is never there.
-#[command(mut_group("Serve", |group| group.arg("vm_fd")))]
 pub struct Serve {
     /// Inherited descriptor of the guest's frames
     ///
     /// A connected Unix datagram socket, one Ethernet frame a datagram.
-    // clap knows by the group whether a guest is to be served, and does not fill it where groups are flattened into one.
     #[arg(long, group = "Serve", help_heading = GUEST, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..),
           required_unless_present = "socket", conflicts_with = "socket")]
     pub vm_fd: Option<RawFd>,

@@ -40,7 +40,7 @@ pub enum Told {
     End,
 }
 
-/// One end. Neither [`Line::tell`] nor [`Line::hear`] ever blocks.
+/// One end. Neither [`Line::tell`] nor [`Line::hear`] ever blocks; [`Line::wait`] is for a companion that has nothing else to wait for.
 #[derive(Debug)]
 pub struct Line(OwnedFd);
 
@@ -78,6 +78,20 @@ impl Line {
                 Err(Errno::EAGAIN) => Heard::Nothing,
                 Err(_) => Heard::End,
             };
+        }
+    }
+
+    /// Waits for the next message, and gives its length; None at the end.
+    pub fn wait(&self, buffer: &mut Buffer) -> Option<usize> {
+        loop {
+            match self.hear(buffer) {
+                Heard::Message(length) => return Some(length),
+                Heard::End => return None,
+                Heard::Nothing => {
+                    let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+                    let _ = poll(&mut polled, PollTimeout::NONE);
+                }
+            }
         }
     }
 

@@ -3,7 +3,8 @@
 //! # Theory of operation
 //! One thread, one wait (epoll(7)), no read or write that waits. Each turn does a bounded amount for each socket that is ready, so that
 //! no connection holds up another. There are at most [`MOST_CONNECTIONS`] of TCP at a time and [`super::udp::MOST_CLIENTS`] clients of UDP; whoever
-//! comes then is refused at once. The only messages are the relay's, each a [`word`]: the lease, whenever it changes.
+//! comes then is refused at once. The relay says what the lease is, whenever that changes; the forwarder says how many go through each
+//! port when that has changed, once a second at the most (`words.rs`).
 //!
 //! It runs inside the sandbox of [`crate::sandbox::calls::FORWARDER`], as the user that softnet has become. It sees what clients send
 //! and what the guest answers, as any proxy does, and looks at none of it.
@@ -16,10 +17,11 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::ports::Port;
-use super::tcp::{self, Connection, Side, Standing};
+use super::tcp::{self, Connection, Progress, Side};
 use super::udp::Clients;
+use super::words;
 use crate::cli::Carrier;
-use crate::companion::line::{Heard, Line, MAX_MESSAGE};
+use crate::companion::line::{Heard, Line, MAX_MESSAGE, Told};
 use crate::engine::{Duration, Instant};
 use crate::sys::clock;
 
@@ -31,18 +33,9 @@ pub const DESCRIPTORS: u64 = 1024;
 const ACCEPTS_A_TURN: usize = 16;
 /// Events of a turn.
 const EVENTS: usize = 64;
-/// How often the deadlines of connections and clients are looked at.
+/// How often the deadlines of connections and clients are looked at, and how many they are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SCRATCH: usize = tcp::MOST_HELD;
-
-/// What the relay says of the lease.
-pub(super) fn word(lease: Option<Ipv4Addr>) -> String {
-    lease.map_or_else(|| "none".into(), |address| address.to_string())
-}
-
-fn read_word(word: &[u8]) -> Option<Ipv4Addr> {
-    std::str::from_utf8(word).ok()?.parse().ok()
-}
 
 /// All that the companion has, made in the setup phase.
 pub struct Forwarder {
@@ -54,6 +47,8 @@ pub struct Forwarder {
     /// Free after this turn, whose events may still name them.
     freed: Vec<usize>,
     clients: Clients,
+    /// What goes through each port, as the relay was told last.
+    told: Vec<u16>,
     scratch: Vec<u8>,
 }
 
@@ -75,6 +70,7 @@ impl Forwarder {
         };
         Ok(Forwarder {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            told: vec![0; ports.len()],
             ports: ports.into_iter().map(open).collect(),
             lease: None,
             connections: Vec::new(),
@@ -111,8 +107,10 @@ impl Forwarder {
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut next_look = clock::now();
         loop {
-            // Nothing has a deadline while there is nothing.
-            let is_idle = self.clients.is_empty() && self.connections.iter().all(Option::is_none);
+            // Nothing has a deadline while there is nothing, and the relay knows.
+            let is_idle = self.clients.is_empty()
+                && self.connections.iter().all(Option::is_none)
+                && self.told.iter().all(|&count| count == 0);
             let timeout = if is_idle { EpollTimeout::NONE } else { EpollTimeout::from(1000u16) };
             let count = match self.epoll.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => 0,
@@ -135,6 +133,7 @@ impl Forwarder {
                 next_look = now + LOOK_EVERY;
                 self.clients.forget(|client| client.is_idle(now));
                 self.end_connections(|connection| connection.is_overdue(now));
+                self.tell_counts(line);
             }
             self.free.append(&mut self.freed);
             self.clients.reuse();
@@ -149,7 +148,7 @@ impl Forwarder {
                 Heard::Nothing => return true,
                 Heard::End => return false,
                 Heard::Message(length) => {
-                    let lease = read_word(&buffer[..length]);
+                    let lease = words::read_lease(&buffer[..length]);
                     // What led to the old address leads nowhere.
                     if lease != self.lease {
                         self.lease = lease;
@@ -161,13 +160,27 @@ impl Forwarder {
         }
     }
 
+    /// What goes through each port. A line that is full takes the next look's.
+    fn tell_counts(&mut self, line: &Line) {
+        let mut counts = vec![0; self.ports.len()];
+        let through = self.connections.iter().flatten().map(|connection| connection.port);
+        for port in through.chain(self.clients.ports()) {
+            if let Some(count) = counts.get_mut(port) {
+                *count += 1;
+            }
+        }
+        if counts != self.told && line.tell(words::counts(&counts).as_bytes()) == Told::Sent {
+            self.told = counts;
+        }
+    }
+
     fn on_port(&mut self, index: usize, now: Instant) {
         match self.ports.get(index) {
             Some(&Open::Tcp(_, internal)) => {
                 for _ in 0..ACCEPTS_A_TURN {
                     let Some(Open::Tcp(listener, _)) = self.ports.get(index) else { return };
                     match listener.accept() {
-                        Ok((client, _)) => self.begin(client.into(), internal, now),
+                        Ok((client, _)) => self.begin(client.into(), index, internal, now),
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                         // One that was gone before it was taken, for instance (accept(2)).
                         Err(_) => {}
@@ -182,13 +195,13 @@ impl Forwarder {
         }
     }
 
-    fn begin(&mut self, client: OwnedFd, internal: u16, now: Instant) {
+    fn begin(&mut self, client: OwnedFd, port: usize, internal: u16, now: Instant) {
         let used = self.connections.len() - self.free.len() - self.freed.len();
         let (Some(lease), true) = (self.lease, used < MOST_CONNECTIONS) else {
             tcp::reset(client);
             return;
         };
-        let connection = match Connection::begin(client, SocketAddrV4::new(lease, internal), now) {
+        let connection = match Connection::begin(client, port, SocketAddrV4::new(lease, internal), now) {
             Ok(connection) => connection,
             Err((client, _)) => {
                 tcp::reset(client);
@@ -208,9 +221,9 @@ impl Forwarder {
     fn on_connection(&mut self, index: usize, side: Side, flags: EpollFlags) {
         let Some(Some(connection)) = self.connections.get_mut(index) else { return };
         match connection.on_ready(side, flags, &mut self.scratch) {
-            Standing::Open => self.ask(index),
-            Standing::Done => drop(self.take(index)),
-            Standing::Failed => {
+            Progress::Open => self.ask(index),
+            Progress::Done => drop(self.take(index)),
+            Progress::Failed => {
                 if let Some(connection) = self.take(index) {
                     connection.reset();
                 }

@@ -3,7 +3,8 @@
 //! # Theory of operation
 //! Linux: the ports are bound in the setup phase ([`ports`]), before anything is set up on the host, and given to a companion
 //! ([`crate::companion`]), the [`forwarder`], which accepts, connects to the leased address and moves the bytes: the guest sees the
-//! gateway as its peer. The relay does one thing: it tells the companion what the lease is, whenever that changes ([`Forwards`]).
+//! gateway as its peer. The relay tells the companion what the lease is, whenever that changes, and hears from it how many go through
+//! each port, for the counters ([`Forwards`]; `words.rs`).
 //! The engine lets the answers of an exposed port pass (`engine::exposures`).
 //!
 //! While there is no lease, what comes is refused at once. When the lease moves, connections to the old address end.
@@ -19,6 +20,8 @@ pub mod ports;
 mod tcp;
 #[cfg(target_os = "linux")]
 mod udp;
+#[cfg(target_os = "linux")]
+mod words;
 
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
@@ -28,6 +31,7 @@ use crate::companion::Companion;
 #[cfg(target_os = "linux")]
 use crate::companion::line::{Heard, MAX_MESSAGE, Told};
 use crate::host::Host;
+use crate::stats::ForwardStats;
 pub use link::LinkPort;
 
 /// The changes that are told by default: a guest whose lease comes and goes fills no terminal.
@@ -46,8 +50,8 @@ pub enum By {
 /// The relay's side of the forwards of one guest.
 #[derive(Debug)]
 pub struct Forwards {
-    /// As they were typed.
-    texts: Vec<String>,
+    /// As they were typed, and how they do.
+    stats: Vec<ForwardStats>,
     by: By,
     /// The lease as it was told last; `None` before the first time.
     told: Option<Option<Ipv4Addr>>,
@@ -60,16 +64,17 @@ impl Forwards {
     /// Forwards as they were typed.
     #[must_use]
     pub fn new(texts: Vec<String>, by: By) -> Self {
-        Forwards { texts, by, told: None, last: None, changes: 0 }
+        let stats = |name| ForwardStats { name, is_open: false, connections: 0 };
+        Forwards { stats: texts.into_iter().map(stats).collect(), by, told: None, last: None, changes: 0 }
     }
 
-    /// How many there are.
+    /// How each of them does, for the counters. Where the link forwards, it does not say how many go through.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.texts.len()
+    pub fn stats(&self) -> &[ForwardStats] {
+        &self.stats
     }
 
-    /// What becomes readable when the companion has ended.
+    /// What becomes readable when the companion has something to say, or has ended.
     #[must_use]
     pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.by {
@@ -79,12 +84,32 @@ impl Forwards {
         }
     }
 
-    /// Looks whether the companion is there still: it says nothing by itself.
+    /// Hears how many go through, or that the companion has ended. A message a turn, so that one that talks without end holds up no frame.
     pub fn listen(&mut self) {
         match &mut self.by {
             #[cfg(target_os = "linux")]
-            By::Companion(companion) => while let Heard::Message(_) = companion.hear(&mut [0; MAX_MESSAGE]) {},
+            By::Companion(companion) => {
+                let mut buffer = [0; MAX_MESSAGE];
+                match companion.hear(&mut buffer) {
+                    Heard::Message(length) => {
+                        if let Some(counts) = words::read_counts(&buffer[..length], self.stats.len()) {
+                            for (stats, count) in self.stats.iter_mut().zip(counts) {
+                                stats.connections = count.into();
+                            }
+                        }
+                    }
+                    Heard::Nothing => {}
+                    Heard::End => self.lead_nowhere(),
+                }
+            }
             By::Link(_) => {}
+        }
+    }
+
+    fn lead_nowhere(&mut self) {
+        for stats in &mut self.stats {
+            stats.is_open = false;
+            stats.connections = 0;
         }
     }
 
@@ -102,20 +127,25 @@ impl Forwards {
             #[cfg(target_os = "linux")]
             By::Companion(companion) => {
                 let _ = host;
-                match companion.tell(forwarder::word(lease).as_bytes()) {
-                    Told::Sent => vec![true; self.texts.len()],
+                match companion.tell(words::lease(lease).as_bytes()) {
+                    Told::Sent => vec![true; self.stats.len()],
                     // Told again with the next turn.
                     Told::Full => return,
                     Told::End => Vec::new(),
                 }
             }
             By::Link(ports) => {
-                ports.iter_mut().zip(&self.texts).map(|(port, text)| port.lead(text, lease, host)).collect()
+                ports.iter_mut().zip(&self.stats).map(|(port, stats)| port.lead(&stats.name, lease, host)).collect()
             }
         };
         self.told = Some(lease);
+        for (stats, led) in self.stats.iter_mut().zip(led.iter().copied().chain(std::iter::repeat(false))) {
+            stats.is_open = led && lease.is_some();
+        }
         if led.contains(&true) {
             self.say(&led, lease);
+        } else {
+            self.lead_nowhere();
         }
     }
 
@@ -123,7 +153,7 @@ impl Forwards {
     fn say(&mut self, led: &[bool], lease: Option<Ipv4Addr>) {
         self.changes += 1;
         let level = if self.changes <= CHANGES_TOLD { log::Level::Warn } else { log::Level::Info };
-        for (text, _) in self.texts.iter().zip(led).filter(|(_, led)| **led) {
+        for (ForwardStats { name: text, .. }, _) in self.stats.iter().zip(led).filter(|(_, led)| **led) {
             match (self.last, lease) {
                 (_, None) => log::log!(level, "--expose {text} waits: the guest has no lease"),
                 (Some(old), Some(new)) if old != new => {

@@ -4,7 +4,9 @@ use std::io;
 use std::net::SocketAddrV4;
 #[cfg(target_os = "linux")]
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+#[cfg(any(not(target_os = "linux"), test))]
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 
 #[cfg(any(not(target_os = "linux"), test))]
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
@@ -18,9 +20,6 @@ use super::tcp;
 use crate::cli::Carrier;
 use crate::cli::Forward;
 
-/// The lowest port that anybody may bind.
-pub const FREE_FOR_ALL: u16 = 1024;
-
 /// A port that is ours.
 #[derive(Debug)]
 pub struct Port {
@@ -28,14 +27,6 @@ pub struct Port {
     pub forward: Forward,
     /// A listening TCP socket, or a UDP one; never blocks. On macOS one that holds the port and does nothing else.
     pub socket: OwnedFd,
-}
-
-impl Port {
-    /// Its descriptor.
-    #[must_use]
-    pub fn number(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
 }
 
 /// A port is not to be had.

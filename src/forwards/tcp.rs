@@ -67,9 +67,9 @@ struct Way {
     passed_on: bool,
 }
 
-/// How a connection stands.
+/// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Progress {
     Open,
     /// Both ways have ended in order.
     Done,
@@ -80,6 +80,8 @@ pub(super) enum Standing {
 /// A connection of a client's, and the one to the guest.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Which of the forwarder's ports the client came to.
+    pub(super) port: usize,
     client: OwnedFd,
     guest: OwnedFd,
     /// Until when the guest is to answer; `None` once it has.
@@ -92,11 +94,17 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Begins a connection to the guest for `client`.
-    pub(super) fn begin(client: OwnedFd, to: SocketAddrV4, now: Instant) -> Result<Self, (OwnedFd, Errno)> {
+    pub(super) fn begin(
+        client: OwnedFd,
+        port: usize,
+        to: SocketAddrV4,
+        now: Instant,
+    ) -> Result<Self, (OwnedFd, Errno)> {
         match connect_to(to, SockType::Stream) {
             Ok(guest) => {
                 let _ = tune(&guest);
                 Ok(Connection {
+                    port,
                     client,
                     guest,
                     answer_by: Some(now + CONNECT),
@@ -133,20 +141,20 @@ impl Connection {
     }
 
     /// Does what `side` is ready for.
-    pub(super) fn on_ready(&mut self, side: Side, flags: EpollFlags, scratch: &mut [u8]) -> Standing {
+    pub(super) fn on_ready(&mut self, side: Side, flags: EpollFlags, scratch: &mut [u8]) -> Progress {
         if self.answer_by.is_some() {
             // Nothing was asked of it.
             if side == Side::Client {
-                return Standing::Open;
+                return Progress::Open;
             }
             match getsockopt(&self.guest, sockopt::SocketError) {
                 Ok(0) => self.answer_by = None,
-                _ => return Standing::Failed,
+                _ => return Progress::Failed,
             }
-            return Standing::Open;
+            return Progress::Open;
         }
         if flags.contains(EpollFlags::EPOLLERR) {
-            return Standing::Failed;
+            return Progress::Failed;
         }
         let (own, other, from, to) = match side {
             Side::Client => (&self.client, &self.guest, &mut self.inward, &mut self.outward),
@@ -154,9 +162,9 @@ impl Connection {
         };
         let moved = to.drain(own).and_then(|()| from.carry(own, other, scratch));
         match moved {
-            Err(_) => Standing::Failed,
-            Ok(()) if self.inward.passed_on && self.outward.passed_on => Standing::Done,
-            Ok(()) => Standing::Open,
+            Err(_) => Progress::Failed,
+            Ok(()) if self.inward.passed_on && self.outward.passed_on => Progress::Done,
+            Ok(()) => Progress::Open,
         }
     }
 

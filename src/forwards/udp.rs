@@ -56,6 +56,11 @@ impl Clients {
         self.slots.len() == self.free.len() + self.freed.len()
     }
 
+    /// Each one's port.
+    pub(super) fn ports(&self) -> impl Iterator<Item = usize> + '_ {
+        self.slots.iter().flatten().map(|client| client.port)
+    }
+
     /// Passes on what has come to a port.
     pub(super) fn on_question(
         &mut self,

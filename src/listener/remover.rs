@@ -4,11 +4,7 @@
 //! It has the name's directory as a descriptor and the rights of whom softnet became, and does one thing: it waits for the end. A
 //! softnet that is killed (SIGKILL) takes it along: then the name stays, and the next start there replaces it.
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use std::os::fd::AsFd;
-
-use crate::companion::line::{Heard, Line, MAX_MESSAGE};
+use crate::companion::line::{Line, MAX_MESSAGE};
 use crate::companion::{self, Companion, CompanionError, Plan};
 use crate::lifeline::{End, Lifeline};
 use crate::privilege::Identity;
@@ -28,17 +24,9 @@ pub(crate) fn start(
     let left = [Leave::WriteIn(directory)];
     let room = Room { calls: calls::REMOVER, left: &left, descriptors: DESCRIPTORS };
     let work = |line: Line| {
-        wait_for_the_end(&line);
+        while line.wait(&mut [0; MAX_MESSAGE]).is_some() {}
         name.remove();
     };
     let plan = Plan { purpose: "--socket", name: c"softnet-socket", kept: &[directory], room, work };
     companion::start(identity, plan, lifeline)
-}
-
-fn wait_for_the_end(line: &Line) {
-    let mut buffer = [0; MAX_MESSAGE];
-    while line.hear(&mut buffer) != Heard::End {
-        let mut polled = [PollFd::new(line.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut polled, PollTimeout::NONE);
-    }
 }

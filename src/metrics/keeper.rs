@@ -5,16 +5,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::fcntl::{OFlag, openat, renameat};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::part::Assembly;
-use crate::companion::line::{Heard, Line, MAX_MESSAGE};
+use crate::companion::line::{Line, MAX_MESSAGE};
 
 /// What it says when a file can be made.
 pub(super) const READY: &[u8] = b"ready";
@@ -61,18 +60,9 @@ impl Keeper {
         };
         let mut assembly = Assembly::default();
         let mut buffer = [0; MAX_MESSAGE];
-        loop {
-            match line.hear(&mut buffer) {
-                Heard::Message(length) => {
-                    if let Some(text) = buffer.get(..length).and_then(|message| assembly.take(message)) {
-                        self.replace(text);
-                    }
-                }
-                Heard::Nothing => {
-                    let mut polled = [PollFd::new(line.as_fd(), PollFlags::POLLIN)];
-                    let _ = poll(&mut polled, PollTimeout::NONE);
-                }
-                Heard::End => return,
+        while let Some(length) = line.wait(&mut buffer) {
+            if let Some(text) = buffer.get(..length).and_then(|message| assembly.take(message)) {
+                self.replace(text);
             }
         }
     }

@@ -7,6 +7,7 @@
 
 use super::{Relay, events};
 use crate::engine::{Direction, Duration, Instant, Traffic};
+use crate::forwards::Forwards;
 use crate::logging;
 use crate::stats::{Losses, Snapshot, State, exposition, line, own_pid};
 
@@ -134,7 +135,7 @@ impl Relay {
             lease: self.engine.lease().map(|lease| (lease.address, since(now, lease.expires))),
             flows: self.engine.flow_count(),
             rules: self.engine.rule_count(),
-            forwards: &[],
+            forwards: self.forwards.as_ref().map_or(&[], Forwards::stats),
         }
     }
 

@@ -26,7 +26,7 @@ const POLICIES: [(&str, &str); 10] = [
 ];
 
 /// Entries with directions, and with them flows. A byte from here on chooses one of these.
-const DIRECTED_FROM: u8 = 200;
+pub const DIRECTED_FROM: u8 = 200;
 const DIRECTED: [(&str, &str); 7] = [
     ("", "in 0.0.0.0/0"),
     ("", "out 0.0.0.0/0"),
@@ -219,8 +219,8 @@ impl Session {
     }
 
     /// Puts other entries in place of those that are.
-    pub fn set_policy(&mut self, input: &mut Input<'_>) {
-        let (allow, block) = policy_of(input.byte());
+    pub fn set_policy(&mut self, choice: u8) {
+        let (allow, block) = policy_of(choice);
         self.engine.set_policy(entries(allow, block));
         if let Some(silent) = &mut self.silent {
             silent.set_policy(entries(allow, block));

@@ -7,16 +7,18 @@ use softnet::engine::Direction;
 use crate::frames::*;
 use crate::input::Input;
 use crate::mutation::Frame;
-use crate::session::Session;
+use crate::session::{DIRECTED_FROM, Session};
 use crate::templates::ADDRESSES;
 
 const PORTS: [u16; 4] = [22, 53, 5000, 68];
+const PROTOCOLS: [u8; 8] = [TCP, TCP, TCP, TCP, TCP, UDP, UDP, ICMP];
 const FLAGS: [&str; 12] = ["S", "SA", "A", "S", "SA", "A", "PA", "FA", "R", "RA", "SF", ""];
 
 /// Sends one datagram of some connection, or word of one; mostly as it is.
 pub fn step(session: &mut Session, input: &mut Input<'_>) {
     let direction = if input.rarely(2) { Direction::FromGuest } else { Direction::FromHost };
-    let mut frame = Frame::new(&frame(direction, input));
+    let protocol = input.choose(&PROTOCOLS);
+    let mut frame = Frame::new(&Ends::read(input).frame(direction, protocol, input));
     if input.rarely(8) {
         frame.mutate(input);
     }
@@ -26,7 +28,8 @@ pub fn step(session: &mut Session, input: &mut Input<'_>) {
 /// Sends the same one again and again, faster than all can be answered.
 pub fn burst(session: &mut Session, input: &mut Input<'_>) {
     let direction = if input.rarely(2) { Direction::FromGuest } else { Direction::FromHost };
-    let frame = frame(direction, input);
+    let protocol = input.choose(&PROTOCOLS);
+    let frame = Ends::read(input).frame(direction, protocol, input);
     let pause = input.choose(&[0, 0, 1, 500, 999, 1000]);
     for _ in 0..60 + input.byte() % 64 {
         session.send(direction, &frame);
@@ -36,47 +39,107 @@ pub fn burst(session: &mut Session, input: &mut Input<'_>) {
     session.send(direction, &frame);
 }
 
-fn frame(direction: Direction, input: &mut Input<'_>) -> Vec<u8> {
-    let far = match input.byte() {
-        byte @ 0..32 => ADDRESSES[usize::from(byte) % ADDRESSES.len()],
-        byte => [GATEWAY, GATEWAY, GATEWAY, WORLD, NEIGHBOUR, Ipv4Addr::new(8, 8, 8, 8)][usize::from(byte) % 6],
-    };
-    let (guest_port, far_port) = (input.choose(&PORTS), input.choose(&[5000, 53, 5000]));
-    let (out, back) = (datagram(LEASED, far, (guest_port, far_port), input), LEASED);
-    let mac = if far == NEIGHBOUR { input.choose(&[NEIGHBOUR_MAC, GATEWAY_MAC]) } else { GATEWAY_MAC };
-    match direction {
-        Direction::FromGuest => {
-            let of_host = if input.rarely(6) {
-                let quoted = datagram(far, LEASED, (far_port, guest_port), input);
-                Ip::error(back, far, input.choose(&[3, 11, 12]), &quoted)
-            } else {
-                out
-            };
-            let mac = if far.is_multicast() { [1, 0, 0x5e, 0, 0, 251] } else { mac };
-            of_host.frame(if far == ALL { BROADCAST } else { mac }, GUEST_MAC)
-        }
-        Direction::FromHost => {
-            let by = input.choose(&[far, far, WORLD, NEIGHBOUR]);
-            let datagram = if input.rarely(6) {
-                Ip::error(by, LEASED, input.choose(&[3, 11, 12]), &out)
-            } else {
-                datagram(far, LEASED, (far_port, guest_port), input)
-            };
-            datagram.frame(GUEST_MAC, mac)
+/// Times on which the lives of flows turn, in microseconds.
+const WAITS: [i64; 12] = [
+    1,
+    999_999,
+    1_000_000,
+    9_000_000,
+    10_000_000,
+    20_000_000,
+    29_000_000,
+    29_999_999,
+    30_000_000,
+    60_000_000,
+    299_000_000,
+    300_000_000,
+];
+
+/// Keeps to one connection, both ways, while time passes and policies come and go.
+pub fn talk(session: &mut Session, input: &mut Input<'_>) {
+    session.obtain(LEASED, u32::MAX);
+    let ends = Ends::read(input);
+    let protocol = input.choose(&[TCP, TCP, UDP, UDP, TCP, ICMP]);
+    for _ in 0..4 + input.byte() % 28 {
+        match input.byte() % 16 {
+            0 => session.set_policy(DIRECTED_FROM + input.byte() % (u8::MAX - DIRECTED_FROM)),
+            1 => session.set_policy(input.byte()),
+            2..=4 => session.wait(input.choose(&WAITS)),
+            5..=9 => session.send(Direction::FromGuest, &ends.frame(Direction::FromGuest, protocol, input)),
+            _ => session.send(Direction::FromHost, &ends.frame(Direction::FromHost, protocol, input)),
         }
     }
 }
 
-fn datagram(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16), input: &mut Input<'_>) -> Ip {
-    match input.byte() % 8 {
-        0..=4 => {
+/// Of a connection: the far side and the ports.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    far: Ipv4Addr,
+    guest_port: u16,
+    far_port: u16,
+    mac: Mac,
+}
+
+impl Ends {
+    fn read(input: &mut Input<'_>) -> Self {
+        let far = match input.byte() {
+            byte @ 0..32 => ADDRESSES[usize::from(byte) % ADDRESSES.len()],
+            byte => [GATEWAY, GATEWAY, GATEWAY, WORLD, NEIGHBOUR, Ipv4Addr::new(8, 8, 8, 8)][usize::from(byte) % 6],
+        };
+        let mac = if far == NEIGHBOUR { input.choose(&[NEIGHBOUR_MAC, GATEWAY_MAC]) } else { GATEWAY_MAC };
+        Ends { far, guest_port: input.choose(&PORTS), far_port: input.choose(&[5000, 53, 5000]), mac }
+    }
+
+    fn out(self, protocol: u8, input: &mut Input<'_>) -> Ip {
+        datagram(LEASED, self.far, (self.guest_port, self.far_port), protocol, input)
+    }
+
+    fn back(self, protocol: u8, input: &mut Input<'_>) -> Ip {
+        datagram(self.far, LEASED, (self.far_port, self.guest_port), protocol, input)
+    }
+
+    /// A datagram of it, or word of one that went the other way.
+    fn frame(self, direction: Direction, protocol: u8, input: &mut Input<'_>) -> Vec<u8> {
+        let is_error = input.rarely(6);
+        let kind = if is_error { input.choose(&[3, 11, 12]) } else { 0 };
+        match direction {
+            Direction::FromGuest => {
+                let datagram = match is_error {
+                    true => Ip::error(LEASED, self.far, kind, &self.back(protocol, input)),
+                    false => self.out(protocol, input),
+                };
+                let [_, b, c, d] = self.far.octets();
+                let mac = match self.far {
+                    ALL | SUBNET_BROADCAST => BROADCAST,
+                    far if far.is_multicast() => [1, 0, 0x5e, b % 128, c, d],
+                    _ => self.mac,
+                };
+                datagram.frame(mac, GUEST_MAC)
+            }
+            Direction::FromHost => {
+                let datagram = match is_error {
+                    true => {
+                        let by = input.choose(&[self.far, self.far, WORLD, NEIGHBOUR]);
+                        Ip::error(by, LEASED, kind, &self.out(protocol, input))
+                    }
+                    false => self.back(protocol, input),
+                };
+                datagram.frame(GUEST_MAC, self.mac)
+            }
+        }
+    }
+}
+
+fn datagram(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16), protocol: u8, input: &mut Input<'_>) -> Ip {
+    match protocol {
+        TCP => {
             let mut datagram = Ip::segment(source, destination, ports, input.choose(&FLAGS));
             datagram.payload[4..12].fill(input.byte());
             let data = usize::from(input.byte() % 4);
             datagram.payload.extend_from_slice(input.take(data));
             datagram
         }
-        5 | 6 => Ip::udp(source, destination, ports, input.take(2)),
+        UDP => Ip::udp(source, destination, ports, input.take(2)),
         _ => Ip::echo(source, destination, input.choose(&[8, 0, 8, 13, 14, 42]), ports.0.min(ports.1)),
     }
 }

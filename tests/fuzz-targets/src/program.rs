@@ -27,6 +27,7 @@ fn run(data: &[u8], mostly: Direction, rarely: Direction) -> Tally {
     while !input.is_empty() {
         match input.byte() {
             192..=223 => exchange::step(&mut session, &mut input),
+            224..=237 => exchange::talk(&mut session, &mut input),
             250 => exchange::burst(&mut session, &mut input),
             byte => step(byte % 64, mostly, rarely, &mut session, &mut input),
         }
@@ -39,7 +40,7 @@ fn step(choice: u8, mostly: Direction, rarely: Direction, session: &mut Session,
         0..=45 => send_mutated(session, mostly, input),
         46..=53 => send_mutated(session, rarely, input),
         54..=57 => session.pass(input),
-        58 => session.set_policy(input),
+        58 => session.set_policy(input.byte()),
         59..=61 => {
             let address = input.choose(&[LEASED, LEASED, LEASED, OTHER]);
             session.obtain(address, input.choose(&[600, 60, 5, 1, 0, u32::MAX]));

@@ -26,7 +26,7 @@ const POLICIES: [(&str, &str); 10] = [
 ];
 
 /// Entries with directions, and with them flows. A byte from here on chooses one of these.
-const DIRECTED_FROM: u8 = 200;
+pub const DIRECTED_FROM: u8 = 200;
 const DIRECTED: [(&str, &str); 7] = [
     ("", "in 0.0.0.0/0"),
     ("", "out 0.0.0.0/0"),
@@ -65,6 +65,8 @@ pub struct Tally {
     pub frames: u64,
     /// Those that passed, from the guest and from the host.
     pub forwarded: [u64; 2],
+    /// Those of the guest's that an exposed port let pass.
+    pub exposed: u64,
     /// Those that were dropped and answered.
     pub answered: [u64; 2],
     /// Those that did not, by reason.
@@ -73,7 +75,7 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        Tally { frames: 0, forwarded: [0; 2], answered: [0; 2], dropped: [[0; DropReason::ALL.len()]; 2] }
+        Tally { frames: 0, forwarded: [0; 2], exposed: 0, answered: [0; 2], dropped: [[0; DropReason::ALL.len()]; 2] }
     }
 }
 
@@ -81,6 +83,7 @@ impl Tally {
     /// Adds another one's numbers.
     pub fn add(&mut self, other: &Tally) {
         self.frames += other.frames;
+        self.exposed += other.exposed;
         for direction in 0..2 {
             self.forwarded[direction] += other.forwarded[direction];
             self.answered[direction] += other.answered[direction];
@@ -219,8 +222,8 @@ impl Session {
     }
 
     /// Puts other entries in place of those that are.
-    pub fn set_policy(&mut self, input: &mut Input<'_>) {
-        let (allow, block) = policy_of(input.byte());
+    pub fn set_policy(&mut self, choice: u8) {
+        let (allow, block) = policy_of(choice);
         self.engine.set_policy(entries(allow, block));
         if let Some(silent) = &mut self.silent {
             silent.set_policy(entries(allow, block));
@@ -255,7 +258,12 @@ impl Session {
     /// If not.
     #[must_use]
     pub fn finish(mut self) -> Tally {
-        let mut tally = Tally { frames: self.frames, answered: self.answers, ..Tally::default() };
+        let mut tally = Tally {
+            frames: self.frames,
+            answered: self.answers,
+            exposed: self.oracle.passed_by_exposure(),
+            ..Tally::default()
+        };
         for direction in [Direction::FromGuest, Direction::FromHost] {
             let counters = self.engine.counters();
             tally.forwarded[direction as usize] = counters.forwarded(direction).frames;

@@ -61,6 +61,7 @@ fn report(tally: &Tally, took: Duration) {
         tally.frames,
         took.as_secs_f64()
     );
+    println!("by exposed ports: {}", tally.exposed);
     for direction in [Direction::FromGuest, Direction::FromHost] {
         println!(
             "{direction:?}: {} forwarded, {} answered",

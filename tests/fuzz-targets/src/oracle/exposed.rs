@@ -14,13 +14,15 @@ pub struct Exposed {
     /// Whether anybody may begin with them, not the gateway alone.
     pub by_anyone: bool,
     flows: Flows,
+    /// How many of the guest's datagrams have passed by one.
+    passed: u64,
 }
 
 impl Exposed {
     /// Nothing goes on yet.
     #[must_use]
     pub fn new(ports: &[(u8, u16)], by_anyone: bool) -> Self {
-        Exposed { ports: ports.to_vec(), by_anyone, flows: Flows::default() }
+        Exposed { ports: ports.to_vec(), by_anyone, flows: Flows::default(), passed: 0 }
     }
 
     fn is_about(&self, step: Step) -> bool {
@@ -35,6 +37,12 @@ impl Exposed {
 }
 
 impl Oracle {
+    /// How many of the guest's datagrams have passed by an exposed port.
+    #[must_use]
+    pub fn passed_by_exposure(&self) -> u64 {
+        self.exposed.passed
+    }
+
     /// Whether a datagram to the guest, of somebody whom it may hear, is of an exposed port.
     pub(super) fn is_to_exposed(&mut self, frame: &[u8], datagram: &Datagram) -> bool {
         let is_leased = self.is_leased(super::address(frame, 30));
@@ -62,7 +70,9 @@ impl Oracle {
         let Some(step) = step.filter(|step| self.exposed.is_about(*step)) else { return false };
         let flows = &mut self.exposed.flows;
         let is_of_far = flows.find(step.key, self.now).is_some_and(|flow| flow.initiator == Direction::FromHost);
-        is_of_far && flows.pass(Direction::FromGuest, step, self.now)
+        let passes = is_of_far && flows.pass(Direction::FromGuest, step, self.now);
+        self.exposed.passed += u64::from(passes);
+        passes
     }
 
     /// The guest has begun, or gone on with, a UDP exchange of its own.

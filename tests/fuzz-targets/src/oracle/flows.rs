@@ -205,7 +205,8 @@ impl Flows {
     /// A datagram has passed by the rules: it makes a flow, unless a live one is there that is not ending.
     pub(super) fn admit(&mut self, direction: Direction, step: Step, from_the_middle: bool, now: i64) {
         let goes_on = matches!(step.what, What::Segment(flags) if flags & (ACK | SYN | RST) == ACK);
-        if !step.begins() && !(from_the_middle && goes_on) {
+        let makes_one = step.begins() || (from_the_middle && goes_on);
+        if !makes_one {
             return;
         }
         if self.find(step.key, now).is_some_and(|flow| !flow.is_ending()) {

@@ -10,10 +10,11 @@ pub const MAX_FORWARDS: usize = 64;
 
 /// The options of port forwards.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Port forwards")]
+#[command(next_help_heading = "What it may reach")]
 pub struct Forwards {
-    /// Ports of the host that lead to the guest's, [BIND:]EXT:INT[/tcp|/udp] with commas between, as in 2222:22 or
-    /// 127.0.0.1:5353:53/udp. Can be repeated
+    /// Ports of the host that lead to the guest's, as 2222:22
+    ///
+    /// [BIND:]EXT:INT[/tcp|/udp] with commas between, as in 2222:22 or 127.0.0.1:5353:53/udp. Can be repeated.
     #[arg(long, value_name = "LIST", value_parser = parse_forwards, action = clap::ArgAction::Append)]
     pub expose: Vec<ForwardList>,
 }

@@ -39,7 +39,11 @@ prepare() {
 lint() { cargo clippy --locked --release "${platforms[@]}" --lib --bins -- -D warnings; }
 
 # What the workflow runs on a Mac, tests, demo and benches, must compile there: one architecture is enough for that.
-lint_tests() { cargo clippy --locked --release --target "${targets[0]}" --workspace --tests --examples --benches -- -D warnings; }
+# Without the engine by itself, as in scripts/test.sh: it is the engine once more.
+lint_tests() {
+    cargo clippy --locked --release --target "${targets[0]}" --workspace --exclude softnet-engine-alone --tests --examples --benches \
+        -- -D warnings
+}
 
 link() { "$tools/bin/cargo-zigbuild" zigbuild --locked --release "${platforms[@]}" --bin softnet; }
 

@@ -8,13 +8,15 @@ use clap::Args;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Seeing what happens")]
 pub struct CaptureOptions {
-    /// Write every frame and what became of it to this file
+    /// Capture every frame, with what became of it
     ///
-    /// Dropped ones as well, as pcapng; the file may be a FIFO.
+    /// To this file or FIFO, dropped or not, as pcapng.
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 
-    /// How long the capture may get, in bytes, or with K, M or G behind the number; then it ends, and the guest goes on
+    /// How long the capture may get
+    ///
+    /// In bytes, or with K, M or G behind the number; then it ends, and the guest goes on.
     #[arg(long, hide_short_help = true, value_name = "SIZE", default_value = "64M", value_parser = parse_size, requires = "pcap")]
     pub pcap_limit: u64,
 }

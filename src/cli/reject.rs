@@ -9,7 +9,7 @@ use crate::engine::Refusals;
 pub struct Refusing {
     /// Answer what the policy refuses, instead of silence
     ///
-    /// At once, TCP by a reset, the rest by ICMP.
+    /// At once: TCP by a reset, the rest by ICMP "administratively prohibited".
     #[arg(long, help_heading = "What it may reach")]
     pub reject: bool,
 }

@@ -13,11 +13,15 @@ const INTERVAL: std::ops::RangeInclusive<i64> = 1..=86_400;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Seeing what happens")]
 pub struct WatchOptions {
-    /// Say the counters on standard error, a line of JSON, every so often; SIGUSR1 asks for them at any time. 1 to 86400
+    /// Tell the counters every so often
+    ///
+    /// On standard error, a line of JSON, 1 to 86400. SIGUSR1 asks for them at any time.
     #[arg(long, hide_short_help = true, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(INTERVAL))]
     pub stats_interval: Option<u32>,
 
-    /// Keep the counters in this file, for Prometheus, rewritten at --stats-interval or every 15 s
+    /// Keep the counters in this file, for Prometheus
+    ///
+    /// Rewritten at --stats-interval or every 15 s.
     #[arg(long, hide_short_help = true, value_name = "PATH", hide = cfg!(not(target_os = "linux")), value_parser = parse_metrics_file)]
     pub metrics_file: Option<PathBuf>,
 

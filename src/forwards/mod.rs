@@ -106,6 +106,7 @@ impl Forwards {
         }
     }
 
+    #[cfg(target_os = "linux")]
     fn lead_nowhere(&mut self) {
         for stats in &mut self.stats {
             stats.is_open = false;
@@ -131,7 +132,7 @@ impl Forwards {
                     Told::Sent => vec![true; self.stats.len()],
                     // Told again with the next turn.
                     Told::Full => return,
-                    Told::End => Vec::new(),
+                    Told::End => vec![false; self.stats.len()],
                 }
             }
             By::Link(ports) => {
@@ -139,13 +140,11 @@ impl Forwards {
             }
         };
         self.told = Some(lease);
-        for (stats, led) in self.stats.iter_mut().zip(led.iter().copied().chain(std::iter::repeat(false))) {
-            stats.is_open = led && lease.is_some();
+        for (stats, led) in self.stats.iter_mut().zip(&led) {
+            stats.is_open = *led && lease.is_some();
         }
         if led.contains(&true) {
             self.say(&led, lease);
-        } else {
-            self.lead_nowhere();
         }
     }
 

@@ -174,3 +174,33 @@ fn lengths_that_lie_and_what_is_no_capture_are_refused_by_name() {
         assert!(end.contains(words), "{words}: {end}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>, magic in 0..5usize, step in 1..100usize) {
+        let magic = [&[][..], &[0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0], &[0xd4, 0xc3, 0xb2, 0xa1],
+            &[0xa1, 0xb2, 0x3c, 0x4d], &[0x0a, 0x0d, 0x0d, 0x0a, 0, 0, 0, 28]][magic];
+        frames(&[magic, &bytes].concat(), step);
+    }
+
+    #[test]
+    fn no_change_of_a_file_panics_or_makes_more_of_it(
+        changes in proptest::collection::vec((0..1000usize, proptest::num::u8::ANY), 1..8),
+        is_ng: bool,
+    ) {
+        let mut bytes = if is_ng {
+            let order = Order::Big;
+            let options = [&half(order, OPT_COMMENT)[..], &half(order, 2), b"ok\0\0"].concat();
+            let packet = packet_block(order, 0, 7, &[1; 4], &options);
+            [section(order), interface_block(order, 1, &options), packet.repeat(9)].concat()
+        } else {
+            pcap(Order::Little, NANOSECONDS, 1, &[(1, 2, 9, &[3u8; 9][..]); 20])
+        };
+        let length = bytes.len();
+        for (at, value) in changes {
+            bytes[at % length] = value;
+        }
+        let (read, _) = frames(&bytes, 4096);
+        proptest::prop_assert!(read.iter().map(|packet| packet.frame.len() + packet.comment.len()).sum::<usize>() <= 3 * length);
+    }
+}

@@ -30,6 +30,7 @@ pub use help::{folded, one_line};
 pub use reject::Refusing;
 pub use run::{READY_FD, Run};
 pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
+pub(crate) use values::parse_mac;
 pub use values::{EntryList, NAME_LENGTH};
 pub use watch::{LogFormat, WatchOptions};
 
@@ -93,10 +94,11 @@ pub enum Command {
     Doctor(DoctorArgs),
 }
 
-/// Whether `words`, the program's name first, begin a `softnet run`: what needs no right is told apart before anything is read.
+/// Whether `words`, the program's name first, begin what needs no right, `softnet run` and `softnet explain`: that is told apart
+/// before anything is read.
 #[must_use]
-pub fn is_run(words: &[OsString]) -> bool {
-    run::is_meant(words)
+pub fn needs_no_right(words: &[OsString]) -> bool {
+    run::is_meant(words) || words.get(1).is_some_and(|word| word == "explain")
 }
 
 /// `softnet network ...`.

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<ExitCode> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let started = if cli::is_run(&words) { setup::renounce()? } else { setup::secure_process()? };
+    let started = if cli::needs_no_right(&words) { setup::renounce()? } else { setup::secure_process()? };
     let cli = match Cli::read(words) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {

@@ -151,7 +151,7 @@ pub fn secure_process() -> Result<Started, SetupError> {
     Ok(Started { standing, directory })
 }
 
-/// Step 1 of `softnet run`, which needs no right: the setuid bit's is given back, and all else left as the caller has it.
+/// Step 1 of `softnet run` and `softnet explain`, which need no right: the setuid bit's is given back, and all else left as the caller has it.
 ///
 /// # Errors
 /// That it could not be.

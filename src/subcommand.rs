@@ -27,8 +27,8 @@ pub enum SubcommandError {
     /// It is for root itself.
     #[error("softnet network down: only for root itself, not by way of the setuid bit: run it by sudo")]
     RootOnly,
-    /// It runs the caller's program, and needs no right itself.
-    #[error("softnet run: must not have the setuid bit's right: this is a mistake of softnet's")]
+    /// It needs no right itself.
+    #[error("softnet run and explain: must not have the setuid bit's right: this is a mistake of softnet's")]
     RightLeft,
     /// There is no right to look.
     #[error("softnet network status: needs root, or the setuid bit: run it by sudo")]
@@ -61,6 +61,14 @@ pub enum SubcommandError {
     /// The entries of a policy.
     #[error("--allow and --block: {0}")]
     Policy(#[from] EntryError),
+    /// A capture that is to be explained.
+    #[error("--read {path}: {reason}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What is wrong, and how far it got.
+        reason: String,
+    },
     /// Nobody reads the answer.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),

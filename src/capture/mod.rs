@@ -11,8 +11,12 @@
 
 pub mod pcapng;
 mod queue;
+pub mod read;
 
 pub use queue::{NoRoom, Queue};
+
+/// The comment of a frame of softnet's own, which nobody judged.
+pub const OWN_ANSWER: &str = "softnet's own answer";
 
 /// Which way a frame went, as seen from the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

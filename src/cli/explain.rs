@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use clap::Args;
 use ipnet::Ipv4Net;
 
 use super::serve::{NetTypeName, join};
-use super::values::{EntryList, parse_list};
-use crate::engine::{Entry, EntryError, PolicyEntries, Target, Way};
+use super::values::{EntryList, parse_list, parse_mac};
+use crate::engine::{Entry, EntryError, EthernetAddress, PolicyEntries, Target, Way};
 
 /// The options of `softnet explain`. Those of the policy mean what they mean to a guest's softnet.
 #[derive(Clone, Debug, Args)]
@@ -41,8 +42,20 @@ pub struct Explain {
     #[arg(long)]
     pub json: bool,
 
+    /// What becomes of each frame of a capture, pcap or pcapng, instead: a file, or - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "destinations")]
+    pub read: Option<PathBuf>,
+
+    /// The guest's address, for a capture that begins after the guest got it by DHCP
+    #[arg(long, value_name = "ADDRESS", requires = "read")]
+    pub lease: Option<Ipv4Addr>,
+
+    /// The guest's MAC address, for a capture that softnet did not write
+    #[arg(long, value_name = "MAC", value_parser = parse_mac, requires = "read")]
+    pub vm_mac_address: Option<EthernetAddress>,
+
     /// ADDRESS or NAME (a ping), with :PORT (TCP) or :PORT/udp; with `in ` in front: who reaches the guest, at its port
-    #[arg(required = true, value_name = "DESTINATION", value_parser = Destination::parse)]
+    #[arg(required_unless_present = "read", value_name = "DESTINATION", value_parser = Destination::parse)]
     pub destinations: Vec<Destination>,
 }
 

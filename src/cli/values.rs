@@ -18,7 +18,7 @@ pub(super) fn parse_list(text: &str) -> Result<EntryList, EntryError> {
 }
 
 /// Six octets in hexadecimal, one or two digits each, with colons between; unicast and not all zero.
-pub(super) fn parse_mac(text: &str) -> Result<EthernetAddress, String> {
+pub(crate) fn parse_mac(text: &str) -> Result<EthernetAddress, String> {
     let octets: Vec<u8> = text
         .split(':')
         .map(|octet| match octet.len() {

@@ -227,6 +227,10 @@ impl Filter {
         self.guest_mac
     }
 
+    pub(super) fn assume_lease(&mut self, address: Ipv4Addr, gateway_mac: EthernetAddress) {
+        self.leases.assume(address, gateway_mac);
+    }
+
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.leases.lease()
     }

@@ -109,6 +109,12 @@ impl Leases {
         }
     }
 
+    /// Takes a lease for granted, for ever, from the gateway at `gateway_mac`.
+    pub(super) fn assume(&mut self, address: Ipv4Addr, gateway_mac: EthernetAddress) {
+        self.lease = Some(Lease { address, expires: Instant::from_micros_const(i64::MAX) });
+        self.gateway_mac = Some(gateway_mac);
+    }
+
     /// The lease. It is live if [`Leases::lapse`] was called with the present time.
     #[inline]
     pub(super) fn lease(&self) -> Option<&Lease> {

@@ -360,6 +360,12 @@ impl Engine {
         &self.counters
     }
 
+    /// As if the guest had been granted `address`, for ever, by the gateway at `gateway_mac`: for frames of which the first were
+    /// not seen, as in a capture. Never for a running guest's: a lease is the server's to grant.
+    pub fn assume_lease(&mut self, address: Ipv4Addr, gateway_mac: EthernetAddress) {
+        self.filter.assume_lease(address, gateway_mac);
+    }
+
     /// The lease, live at the latest time that the engine was told.
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {

@@ -3,6 +3,8 @@
 //! It is the engine that says so ([`Grounds`]); what a running softnet knows besides, its lease and the answers of DNS, is
 //! not there: an address is taken for one of no name, and a name for one whose address an answer has told.
 
+mod read;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -12,7 +14,7 @@ use super::{SubcommandError, print};
 use crate::administrator::{Administrator, Effective, FILE};
 use crate::cli::{Destination, Explain, Means};
 use crate::engine::{Datagram, Decider, Decision, Direction, DropReason, Grounds, Load, Pattern, Target, Way};
-use crate::privilege::{self, Identity, Standing};
+use crate::privilege::Standing;
 use crate::setup::warn_of_loopholes;
 
 /// The guest's address, which no rule here asks for.
@@ -24,14 +26,18 @@ const SOMEWHERE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
 
 /// Runs `softnet explain`.
 pub(super) fn explain(standing: Standing, asked: &Explain) -> Result<(), SubcommandError> {
+    // main gives it back before it reads the command line: files, the administrator's too, are opened by the caller's rights.
     if let Standing::Setuid { .. } = standing {
-        privilege::drop_to(Identity::choose(standing, None, None)?)?;
+        return Err(SubcommandError::RightLeft);
     }
     let given = Administrator::read()?.effective(asked.policy()?);
     if given.is_held {
         warn!("--allow 0.0.0.0/0: the guest stays isolated from other guests all the same, as {FILE} says");
     }
     warn_of_loopholes(&given.policy, asked.gateway);
+    if let Some(path) = &asked.read {
+        return read::explain(path, asked, &given);
+    }
     let answers: Vec<Answer> =
         asked.destinations.iter().map(|destination| Answer::to(destination, asked, &given)).collect();
     let width = answers.iter().map(|answer| answer.about.len()).max().unwrap_or_default();

@@ -22,7 +22,7 @@ use std::time::Duration;
 use log::{info, warn};
 
 use crate::capture::pcapng::{self, Packet};
-use crate::capture::{NoRoom, Queue, Way};
+use crate::capture::{NoRoom, OWN_ANSWER, Queue, Way};
 use crate::engine::{Direction, EthernetAddress, Instant, Verdict, colons};
 use crate::sys::clock;
 use crate::sys::sink::{Sink, SinkError, Written};
@@ -114,7 +114,7 @@ impl Capture {
     /// Takes a frame of softnet's own, in answer to one that went this way.
     pub(super) fn replied(&mut self, direction: Direction, frame: &[u8]) {
         self.comment.clear();
-        self.comment.push_str("softnet's own answer");
+        self.comment.push_str(OWN_ANSWER);
         self.take(way(direction.reverse()), frame);
     }
 

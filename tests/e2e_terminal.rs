@@ -3,20 +3,21 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::in_own_network;
 use softnet_testbed::softnet::{self, Caller};
+use softnet_testbed::sys;
 use softnet_testbed::testbed::LinuxTestbed;
 use softnet_testbed::wait::{self, PATIENCE};
 use softnet_testbed::wire::Mac;
-use softnet_testbed::sys;
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 const MAC: Mac = Mac::guest(1);
@@ -40,21 +41,20 @@ fn terminal() -> (File, File) {
     (emulator, program)
 }
 
-/// Fills it but for room for a few bytes, which poll(2) calls writable.
+/// Fills it but for the last room that it has.
 fn fill(emulator: &mut File, program: &mut File) {
     fcntl(&*program, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("non-blocking");
-    while program.write(&[b'x'; 100]).is_ok() {}
     while program.write(b"x").is_ok() {}
     fcntl(&*program, FcntlArg::F_SETFL(OFlag::empty())).expect("blocking again");
-    let mut polled = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(program), nix::poll::PollFlags::POLLOUT)];
-    // Somebody reads, a little.
-    for _ in 0..64 {
-        if nix::poll::poll(&mut polled, nix::poll::PollTimeout::ZERO).expect("asked") > 0 {
-            return;
-        }
-        assert!(emulator.read(&mut [0; 64]).expect("read") > 0);
+    while !is_writable(program) {
+        assert!(emulator.read(&mut [0]).expect("read") > 0);
     }
-    panic!("a terminal has room again when it was read from");
+}
+
+/// Whether it has room for a byte, or for more.
+fn is_writable(program: &File) -> bool {
+    let mut polled = [PollFd::new(program.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut polled, PollTimeout::ZERO).expect("asked") > 0
 }
 
 #[test]
@@ -66,12 +66,30 @@ fn a_terminal_with_room_for_a_few_bytes_holds_up_neither_frames_nor_the_end() {
             fill(&mut emulator, &mut terminal);
             let (guest, other) = sys::frame_sockets();
             let mut command = softnet::command(program, caller);
-            command.args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string(), "--log-drops"]);
-            command.env("RUST_LOG", "info").stdin(OwnedFd::from(other)).stderr(terminal);
+            command.args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string()]);
+            let theirs = terminal.try_clone().expect("another descriptor");
+            command.env("RUST_LOG", "info").stdin(OwnedFd::from(other)).stderr(theirs);
             let mut stuck = command.spawn().expect("it starts");
             drop(command);
-            PortableGuest::new(guest, MAC).dhcp(PATIENCE).expect("the guest is served");
-            kill(Pid::from_raw(stuck.id().cast_signed()), Signal::SIGTERM).expect("sent");
+            let mut guest = PortableGuest::new(guest, MAC);
+            guest.dhcp(PATIENCE).expect("the guest is served");
+            let process = Pid::from_raw(stuck.id().cast_signed());
+            // It says lines until one has no room but in part.
+            wait::until("a full terminal", PATIENCE, || {
+                // Asked before it is signalled: a signal ends a write that waits.
+                let is_full = !is_writable(&terminal);
+                if !is_full {
+                    kill(process, Signal::SIGUSR1).expect("signalled");
+                }
+                is_full.then_some(())
+            })
+            .expect("full");
+            guest.ping(guest.gateway(), PATIENCE).expect("frames pass");
+            let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("its status");
+            let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("its signals");
+            let ignored = u64::from_str_radix(ignored.trim(), 16).expect("a set of signals");
+            assert_ne!(ignored & 1 << (libc::SIGTTOU - 1), 0, "a terminal with tostop would stop it");
+            kill(process, Signal::SIGTERM).expect("sent");
             let status = wait::until("its end", Duration::from_secs(5), || stuck.try_wait().expect("asked"));
             let _ = stuck.kill();
             assert!(status.expect("SIGTERM ends it").success());

@@ -57,6 +57,8 @@ need_demo() {
     need nft nftables "softnet's NAT"
     need dnsmasq dnsmasq-base "softnet's DHCP and DNS"
     need unshare util-linux "keeps the demo off this machine's own network"
+    need busybox busybox-static "the DHCP client of the demo's guest with a kernel"
+    need curl curl "what that guest tries"
 }
 
 need_vm() {

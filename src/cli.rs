@@ -71,25 +71,25 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the guests that are being served on this host
+    /// Show the guests of this host
     #[cfg(target_os = "linux")]
     List {
         /// As JSON: an array of objects
         #[arg(long)]
         json: bool,
     },
-    /// Start a program that runs a VM, and softnet between that VM and the network
+    /// Start a VM, and softnet between it and the network
     Run(Run),
-    /// Say what a policy makes of destinations, and which entry decides; needs no root
+    /// Say what a policy makes of destinations, and why
     Explain(Explain),
-    /// Look at, or take down, the bridges that softnet made on this host
+    /// Look at softnet's bridges, or take them down
     #[cfg(target_os = "linux")]
     Network {
         /// What to do with them.
         #[command(subcommand)]
         action: NetworkAction,
     },
-    /// Say what is wrong with this host and how to mend it; changes nothing
+    /// Say what is wrong with this host; changes nothing
     Doctor(DoctorArgs),
 }
 

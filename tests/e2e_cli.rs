@@ -84,7 +84,7 @@ fn a_bad_value_is_a_usage_error_that_names_flag_and_value() {
         ("--block", "010.0.0.1", ""),
         ("--block", "@gateway", ""),
         ("--expose", "2222", "EXT:INT"),
-        ("--expose", "2222:22,2222:80", "same port"),
+        ("--expose", "2222:22/sctp", "tcp"),
         ("--expose", "0:22", "1 to 65535"),
         ("--control-fd", "-1", ""),
         ("--control-fd", "one", ""),

@@ -6,6 +6,8 @@
 mod acts;
 mod live_act;
 #[cfg(target_os = "linux")]
+mod operate_act;
+#[cfg(target_os = "linux")]
 mod plain_act;
 mod report;
 #[cfg(target_os = "linux")]
@@ -115,6 +117,8 @@ fn play(arguments: &Arguments) -> ExitCode {
     acts::with_softnet(&mut report, &bed);
     acts::policy(&mut report, &bed);
     live_act::live_policy(&mut report, &bed);
+    #[cfg(target_os = "linux")]
+    operate_act::operate(&mut report, &bed);
     report.finish()
 }
 

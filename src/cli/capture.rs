@@ -6,14 +6,18 @@ use clap::Args;
 
 /// `--pcap` and what belongs to it.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Capture")]
+#[command(next_help_heading = "Seeing what happens")]
 pub struct CaptureOptions {
-    /// Write every frame, dropped or not, with what became of it, to this file or FIFO, as pcapng
+    /// Capture every frame, with what became of it
+    ///
+    /// To this file or FIFO, dropped or not, as pcapng.
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 
-    /// How long the capture may get, in bytes, or with K, M or G behind the number; then it ends, and the guest goes on
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size, requires = "pcap")]
+    /// How long the capture may get
+    ///
+    /// In bytes, or with K, M or G behind the number; then it ends, and the guest goes on.
+    #[arg(long, hide_short_help = true, value_name = "SIZE", default_value = "64M", value_parser = parse_size, requires = "pcap")]
     pub pcap_limit: u64,
 }
 

@@ -10,10 +10,11 @@ pub const MAX_FORWARDS: usize = 64;
 
 /// The options of port forwards.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Port forwards")]
+#[command(next_help_heading = "What it may reach")]
 pub struct Forwards {
-    /// Ports of the host that lead to the guest's, [BIND:]EXT:INT[/tcp|/udp] with commas between, as in 2222:22 or
-    /// 127.0.0.1:5353:53/udp. Can be repeated
+    /// Ports of the host that lead to the guest's: 2222:22
+    ///
+    /// [BIND:]EXT:INT[/tcp|/udp] with commas between, as in 127.0.0.1:5353:53/udp. Can be repeated.
     #[arg(long, value_name = "LIST", value_parser = parse_forwards, action = clap::ArgAction::Append)]
     pub expose: Vec<ForwardList>,
 }
@@ -94,13 +95,37 @@ impl fmt::Display for Forward {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForwardList(pub Vec<Forward>);
 
+/// What forwards on a system, which decides what it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum System {
+    /// A companion of softnet's own.
+    Linux,
+    /// vmnet.
+    MacOs,
+}
+
+const THIS: System = if cfg!(target_os = "linux") { System::Linux } else { System::MacOs };
+
 fn parse_forwards(text: &str) -> Result<ForwardList, String> {
+    parse_for(THIS, text)
+}
+
+fn parse_for(system: System, text: &str) -> Result<ForwardList, String> {
     if text.is_empty() {
         return Ok(ForwardList::default());
     }
     let forwards: Vec<Forward> = text.split(',').map(str::trim).map(Forward::parse).collect::<Result<_, _>>()?;
-    if cfg!(not(target_os = "linux")) {
-        return Err("this release forwards ports on Linux only: leave it out".into());
+    if system == System::MacOs {
+        for forward in &forwards {
+            if forward.carrier == Carrier::Udp {
+                return Err(format!("`{forward}`: on macOS softnet forwards TCP alone: leave it out"));
+            }
+            if forward.bind.is_some() {
+                return Err(format!(
+                    "`{forward}`: on macOS a port is forwarded on all addresses: leave the address in front out"
+                ));
+            }
+        }
     }
     Ok(ForwardList(forwards))
 }
@@ -126,12 +151,12 @@ impl Forwards {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn list(texts: &[&str]) -> Result<Vec<Forward>, String> {
-        let expose = texts.iter().map(|text| parse_forwards(text)).collect::<Result<_, _>>()?;
+        let expose = texts.iter().map(|text| parse_for(System::Linux, text)).collect::<Result<_, _>>()?;
         Forwards { expose }.list()
     }
 
@@ -171,6 +196,16 @@ mod tests {
             }
         }
         assert_eq!(list(&["7:7,7:7/udp,8:7", "127.0.0.1:9:9,127.0.0.2:9:9"]).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn what_macos_cannot_is_refused_there_by_name() {
+        let error = |text| parse_for(System::MacOs, text).unwrap_err();
+        assert!(error("22:22,53:53/udp").contains("`53:53/udp`"));
+        assert!(error("127.0.0.1:2222:22").contains("`127.0.0.1:2222:22`"));
+        assert!(error("0.0.0.0:2222:22").contains("`0.0.0.0:2222:22`"));
+        assert_eq!(parse_for(System::MacOs, "2222:22,8080:80/tcp").unwrap().0.len(), 2);
+        assert_eq!(parse_for(System::MacOs, ""), Ok(ForwardList::default()));
     }
 
     #[test]

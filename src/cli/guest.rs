@@ -10,10 +10,10 @@ use crate::engine::RateLimit;
 #[derive(Clone, Debug, Args)]
 pub struct GuestArgs {
     /// What the guest is called, for `softnet list`
-    #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Many guests")]
+    #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "The guest", hide_short_help = true)]
     pub name: Option<String>,
 
     /// What the guest may send and be sent a second, each way: 100mbit/s, 20kpps, or 100mbit/s,20kpps
-    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Many guests", hide_short_help = true)]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "The guest", hide_short_help = true)]
     pub rate_limit: Option<RateLimit>,
 }

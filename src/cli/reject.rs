@@ -7,8 +7,10 @@ use crate::engine::Refusals;
 /// The options about refusals.
 #[derive(Clone, Debug, Args)]
 pub struct Refusing {
-    /// Answer what the policy refuses at once, TCP by a reset, the rest by ICMP, instead of dropping it in silence
-    #[arg(long, help_heading = "Answers")]
+    /// Answer what the policy refuses, instead of silence
+    ///
+    /// At once: TCP by a reset, the rest by ICMP "administratively prohibited".
+    #[arg(long, help_heading = "What it may reach")]
     pub reject: bool,
 }
 

@@ -9,14 +9,16 @@ use std::os::fd::RawFd;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser as _};
 
-use super::values::parse_mac;
+use super::values::{parse_mac, parse_name};
 use super::{Cli, Command};
 use crate::engine::EthernetAddress;
 
 /// The word that it begins with.
 const WORD: &str = "run";
 /// The options of `run` itself that have a value.
-const OWN: [&str; 2] = ["--name", "--vm-mac-address"];
+const OWN: [&str; 2] = [NAME, "--vm-mac-address"];
+/// The one of these that the other softnet has as well.
+const NAME: &str = "--name";
 /// The descriptor by which the softnet that serves the guest says that it is ready: among the three that sudo leaves open.
 pub const READY_FD: RawFd = 1;
 
@@ -31,7 +33,7 @@ pub const READY_FD: RawFd = 1;
 )]
 pub struct Run {
     /// What the VM is called: its MAC address is made from it, so that it gets the same IP address again
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub name: Option<String>,
 
     /// The VM's MAC address [default: made from the name; without a name, another one each time]
@@ -90,10 +92,16 @@ fn divide(words: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
         if option == "--help" || option == "-h" {
             own.push(option.clone());
         } else if OWN.iter().any(|name| option == name) {
-            own.push(option.clone());
-            own.extend(options.next().cloned());
+            let pair = [Some(option), options.next()];
+            own.extend(pair.into_iter().flatten().cloned());
+            if option == NAME {
+                relay.extend(pair.into_iter().flatten().cloned());
+            }
         } else if OWN.iter().any(|name| is_given_with(option, name)) {
             own.push(option.clone());
+            if is_given_with(option, NAME) {
+                relay.push(option.clone());
+            }
         } else {
             relay.push(option.clone());
         }
@@ -139,12 +147,12 @@ mod tests {
     fn options_go_to_whom_they_are_for() {
         let run = read_line("softnet run --block 10.0.0.0/8 --name web --allow=@host -- qemu --name x -- y").unwrap();
         assert_eq!(run.name.as_deref(), Some("web"));
-        assert_eq!(run.relay, ["--block", "10.0.0.0/8", "--allow=@host"]);
+        assert_eq!(run.relay, ["--block", "10.0.0.0/8", "--name", "web", "--allow=@host"]);
         assert_eq!(run.command, ["qemu", "--name", "x", "--", "y"]);
         let run = read_line("softnet run --name=web --vm-mac-address=2:0:0:0:0:9 -- qemu").unwrap();
         assert_eq!(run.vm_mac_address, Some(EthernetAddress([2, 0, 0, 0, 0, 9])));
-        assert_eq!(run.relay, [""; 0]);
-        let words = ["--vm-fd", "0", "--vm-mac-address", "2:0:0:0:0:9", "--ready-fd", "1"];
+        assert_eq!(run.relay, ["--name=web"]);
+        let words = ["--vm-fd", "0", "--vm-mac-address", "2:0:0:0:0:9", "--ready-fd", "1", "--name=web"];
         assert_eq!(run.relay_words("2:0:0:0:0:9"), words);
     }
 

@@ -41,7 +41,7 @@ pub struct Serve {
     /// Make a socket there instead
     ///
     /// A Unix datagram socket at this absolute path, for the first who speaks to it.
-    #[arg(long, group = "Serve", help_heading = GUEST, value_name = "PATH", value_parser = parse_socket)]
+    #[arg(long, group = "Serve", help_heading = GUEST, hide_short_help = true, value_name = "PATH", value_parser = parse_socket)]
     pub socket: Option<PathBuf>,
 
     /// The guest's MAC address
@@ -74,7 +74,7 @@ pub struct Serve {
     /// Refuse DNS questions for names that no entry allows
     ///
     /// softnet answers them itself, in the server's place.
-    #[arg(long, help_heading = REACH)]
+    #[arg(long, help_heading = REACH, hide_short_help = true)]
     pub dns_names_only: bool,
 
     /// Whom to become after the setup [default: the caller; for root itself: nobody]

@@ -13,20 +13,26 @@ const INTERVAL: std::ops::RangeInclusive<i64> = 1..=86_400;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Seeing what happens")]
 pub struct WatchOptions {
-    /// Say the counters on standard error, a line of JSON, every so often; SIGUSR1 asks for them at any time. 1 to 86400
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(INTERVAL))]
+    /// Tell the counters every so often
+    ///
+    /// On standard error, a line of JSON, 1 to 86400. SIGUSR1 asks for them at any time.
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(INTERVAL))]
     pub stats_interval: Option<u32>,
 
-    /// Keep the counters in this file, for Prometheus, rewritten at --stats-interval or every 15 s
-    #[arg(long, value_name = "PATH", hide = cfg!(not(target_os = "linux")), value_parser = parse_metrics_file)]
+    /// Keep the counters in this file, for Prometheus
+    ///
+    /// Rewritten at --stats-interval or every 15 s.
+    #[arg(long, hide_short_help = true, value_name = "PATH", hide = cfg!(not(target_os = "linux")), value_parser = parse_metrics_file)]
     pub metrics_file: Option<PathBuf>,
 
-    /// Say what is dropped and why, for each reason a few times a second at most
+    /// Say what is dropped and why
+    ///
+    /// For each reason a few times a second at most.
     #[arg(long)]
     pub log_drops: bool,
 
     /// How messages are written
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, hide_short_help = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 

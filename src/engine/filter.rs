@@ -102,8 +102,8 @@
 //! *Destination* and *DNS questions* drop, and one for the guest that the paragraph on the origin drops and that is no
 //! neighbour's. It is whole, without options and of a right checksum; from a host's address to a host's, which are not those of
 //! networks, loopback, groups, and broadcast. TCP is answered by a reset in the name of whom it was for, but for
-//! resets, and towards the host but for what begins no connection. Anything else is answered by ICMP, from the gateway, or from
-//! the guest's lease towards the host; but for DHCP's ports, and ICMP that is an error or unknown. Towards the host, the
+//! resets, and towards the host but for what is no SYN alone. Anything else is answered by ICMP, from the gateway, or from
+//! the guest's lease towards the host; but for DHCP's ports, and ICMP that is an error or unknown or, towards the host, no request. Towards the host, the
 //! datagram came to the guest's MAC and lease, from a MAC to which the guest may send. What is answered each way has a bound of
 //! its own: [`super::reply`].
 #![forbid(unsafe_code)]
@@ -289,6 +289,11 @@ impl Subnet {
     #[inline]
     fn contains(&self, address: Ipv4Addr) -> bool {
         address.to_bits() & self.mask == self.network
+    }
+
+    /// Whether it is the address of the subnet itself, which is no host's where there is a broadcast address.
+    fn is_network(&self, address: Ipv4Addr) -> bool {
+        self.broadcast.is_some() && address.to_bits() == self.network
     }
 }
 

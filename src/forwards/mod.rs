@@ -8,11 +8,12 @@
 //!
 //! While there is no lease, what comes is refused at once. When the lease moves, connections to the old address end.
 //!
-//! macOS: the host's link forwards ports itself, and is told the same ([`crate::host::Host::forward`]).
+//! macOS: the host's link forwards TCP ports itself, and is told the same ([`crate::host::Host::forward`]). The ports are bound all the same,
+//! and held without listening: so nobody takes over the port of a service that is there, or comes later, and no two guests have one.
 
 #[cfg(target_os = "linux")]
 pub mod forwarder;
-#[cfg(target_os = "linux")]
+mod link;
 pub mod ports;
 #[cfg(target_os = "linux")]
 mod tcp;
@@ -27,6 +28,7 @@ use crate::companion::Companion;
 #[cfg(target_os = "linux")]
 use crate::companion::line::{Heard, MAX_MESSAGE, Told};
 use crate::host::Host;
+pub use link::LinkPort;
 
 /// The changes that are told by default: a guest whose lease comes and goes fills no terminal.
 const CHANGES_TOLD: u32 = 20;
@@ -37,8 +39,8 @@ pub enum By {
     /// A companion.
     #[cfg(target_os = "linux")]
     Companion(Companion),
-    /// The host's link.
-    Link,
+    /// The host's link, with the port of each.
+    Link(Vec<LinkPort>),
 }
 
 /// The relay's side of the forwards of one guest.
@@ -73,7 +75,7 @@ impl Forwards {
         match &self.by {
             #[cfg(target_os = "linux")]
             By::Companion(companion) => companion.line(),
-            By::Link => None,
+            By::Link(_) => None,
         }
     }
 
@@ -82,7 +84,7 @@ impl Forwards {
         match &mut self.by {
             #[cfg(target_os = "linux")]
             By::Companion(companion) => while let Heard::Message(_) = companion.hear(&mut [0; MAX_MESSAGE]) {},
-            By::Link => {}
+            By::Link(_) => {}
         }
     }
 
@@ -96,35 +98,32 @@ impl Forwards {
 
     #[cold]
     fn change(&mut self, lease: Option<Ipv4Addr>, host: &mut dyn Host) {
-        let told = match &mut self.by {
+        let led: Vec<bool> = match &mut self.by {
             #[cfg(target_os = "linux")]
             By::Companion(companion) => {
                 let _ = host;
                 match companion.tell(forwarder::word(lease).as_bytes()) {
-                    Told::Sent => true,
+                    Told::Sent => vec![true; self.texts.len()],
                     // Told again with the next turn.
                     Told::Full => return,
-                    Told::End => false,
+                    Told::End => Vec::new(),
                 }
             }
-            By::Link => match host.forward(lease) {
-                Ok(()) => true,
-                Err(error) => {
-                    log::warn!("the port forwards: {error}");
-                    false
-                }
-            },
+            By::Link(ports) => {
+                ports.iter_mut().zip(&self.texts).map(|(port, text)| port.lead(text, lease, host)).collect()
+            }
         };
         self.told = Some(lease);
-        if told {
-            self.say(lease);
+        if led.contains(&true) {
+            self.say(&led, lease);
         }
     }
 
-    fn say(&mut self, lease: Option<Ipv4Addr>) {
+    /// Says where those that were led are led to.
+    fn say(&mut self, led: &[bool], lease: Option<Ipv4Addr>) {
         self.changes += 1;
         let level = if self.changes <= CHANGES_TOLD { log::Level::Warn } else { log::Level::Info };
-        for text in &self.texts {
+        for (text, _) in self.texts.iter().zip(led).filter(|(_, led)| **led) {
             match (self.last, lease) {
                 (_, None) => log::log!(level, "--expose {text} waits: the guest has no lease"),
                 (Some(old), Some(new)) if old != new => {
@@ -144,7 +143,7 @@ impl Forwards {
         match self.by {
             #[cfg(target_os = "linux")]
             By::Companion(companion) => companion.end(),
-            By::Link => {}
+            By::Link(_) => {}
         }
     }
 }

@@ -1,14 +1,22 @@
 //! The host's ports, bound in the setup phase: before anything is set up, so that a port that is not to be had costs nothing.
 
 use std::io;
-use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::net::SocketAddrV4;
+#[cfg(target_os = "linux")]
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+#[cfg(any(not(target_os = "linux"), test))]
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
+#[cfg(target_os = "linux")]
 use nix::sys::socket::{setsockopt, sockopt};
 use thiserror::Error;
 
+#[cfg(target_os = "linux")]
 use super::tcp;
-use crate::cli::{Carrier, Forward};
+#[cfg(target_os = "linux")]
+use crate::cli::Carrier;
+use crate::cli::Forward;
 
 /// The lowest port that anybody may bind.
 pub const FREE_FOR_ALL: u16 = 1024;
@@ -18,7 +26,7 @@ pub const FREE_FOR_ALL: u16 = 1024;
 pub struct Port {
     /// Whose it is.
     pub forward: Forward,
-    /// A listening TCP socket, or a UDP one; never blocks.
+    /// A listening TCP socket, or a UDP one; never blocks. On macOS one that holds the port and does nothing else.
     pub socket: OwnedFd,
 }
 
@@ -46,9 +54,12 @@ impl PortError {
     }
 }
 
+/// The command that lists who has which port.
+const LISTS: &str = if cfg!(target_os = "linux") { "ss -lnp" } else { "lsof -nP -i" };
+
 fn mend(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "is taken: end what has it ('ss -lnp' names it), or choose another".into(),
+        io::ErrorKind::AddrInUse => format!("is taken: end what has it ('{LISTS}' names it), or choose another"),
         io::ErrorKind::AddrNotAvailable => {
             "cannot be bound, since that is no address of this host: name one that is, or none for all of them".into()
         }
@@ -71,6 +82,22 @@ pub fn bind(forwards: &[Forward]) -> Result<Vec<Port>, PortError> {
         .collect()
 }
 
+/// Where the link forwards, the port is held: whoever else has it, or wants it, keeps out of it.
+#[cfg(not(target_os = "linux"))]
+fn bind_one(forward: &Forward) -> io::Result<OwnedFd> {
+    hold(SocketAddrV4::new(forward.address(), forward.external))
+}
+
+/// Binds a TCP port and does not listen: what comes is refused, but nobody else gets it. Without `SO_REUSEADDR`, by which BSDs would let one
+/// address of a port be taken from beside another.
+#[cfg(any(not(target_os = "linux"), test))]
+fn hold(address: SocketAddrV4) -> io::Result<OwnedFd> {
+    let socket = socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
+    socket::bind(socket.as_raw_fd(), &SockaddrIn::from(address))?;
+    Ok(socket)
+}
+
+#[cfg(target_os = "linux")]
 fn bind_one(forward: &Forward) -> io::Result<OwnedFd> {
     let address = SocketAddrV4::new(forward.address(), forward.external);
     match forward.carrier {
@@ -87,5 +114,29 @@ fn bind_one(forward: &Forward) -> io::Result<OwnedFd> {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
             Ok(socket.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_held_port_is_taken_and_refuses() {
+        // A port that is free a moment ago: another process may take it first, which the loop bears.
+        let (address, held) = (0..100)
+            .find_map(|_| {
+                let free = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?.local_addr().ok()?.port();
+                let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, free);
+                hold(address).ok().map(|held| (address, held))
+            })
+            .expect("a free port");
+        let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, address.port());
+        assert_eq!(hold(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(hold(local).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(TcpStream::connect(local).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        drop(held);
     }
 }

@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use super::Interrupted;
 #[cfg(target_os = "macos")]
-pub use preferences::tune;
+pub use preferences::{current, tune};
 
 /// The preferences, below /Library/Preferences/SystemConfiguration.
 pub const FILE: &str = "com.apple.InternetSharing.default.plist";

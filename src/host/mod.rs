@@ -135,6 +135,15 @@ impl Pool {
     }
 }
 
+/// A TCP port of the host that the link leads to one of the guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortForward {
+    /// The host's port.
+    pub external: u16,
+    /// The guest's port.
+    pub internal: u16,
+}
+
 /// The host's end of the guest's link, opened in the setup phase and driven by the relay without any privilege.
 pub trait Host {
     /// The facts of the link.
@@ -188,11 +197,11 @@ pub trait Host {
     /// The link is lost for good. A full queue is no error.
     fn send(&mut self, batch: &Batch) -> io::Result<usize>;
 
-    /// Makes the exposed ports lead to `lease`, or nowhere, where the link itself forwards ports.
+    /// Makes a port of the host lead to `lease`, or nowhere, where the link itself forwards ports. May wait for the host.
     ///
     /// # Errors
     /// What the host said. It is told, and the guest's network goes on.
-    fn forward(&mut self, _lease: Option<std::net::Ipv4Addr>) -> io::Result<()> {
+    fn forward(&mut self, _forward: PortForward, _lease: Option<Ipv4Addr>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -2,16 +2,16 @@
 
 use thiserror::Error;
 
-#[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use crate::cli::{self, Carrier, Forward};
 #[cfg(target_os = "linux")]
 use crate::companion::{self, CompanionError, Plan};
 use crate::engine::{Exposed, ExposedPort, Exposures, Peers};
+#[cfg(not(target_os = "linux"))]
+use crate::forwards::LinkPort;
 #[cfg(target_os = "linux")]
 use crate::forwards::forwarder::{DESCRIPTORS, Forwarder};
-#[cfg(target_os = "linux")]
 use crate::forwards::ports::{self, Port, PortError};
 use crate::forwards::{By, Forwards};
 use crate::lifeline::{End, Lifeline};
@@ -22,9 +22,7 @@ use crate::sandbox::{Leave, Room, calls};
 /// The lowest port that anybody may expose.
 const FREE_FOR_ALL: u16 = 1024;
 /// How long a softnet that is ending may hold a port, in steps of [`STEP`].
-#[cfg(target_os = "linux")]
 const STEPS: u32 = 20;
-#[cfg(target_os = "linux")]
 const STEP: Duration = Duration::from_millis(50);
 
 /// Why ports cannot be exposed.
@@ -39,7 +37,6 @@ pub enum ForwardsError {
     )]
     RootOnly(Forward),
     /// A port that is not to be had.
-    #[cfg(target_os = "linux")]
     #[error(transparent)]
     Port(#[from] PortError),
     /// Acting for the caller.
@@ -70,7 +67,6 @@ pub(super) fn check(standing: Standing, forwards: &cli::Forwards) -> Result<Aske
 impl Asked {
     /// Binds the host's ports: by the rights of the caller, unless that is root itself. One that is taken is tried for a second,
     /// since its softnet may be ending.
-    #[cfg(target_os = "linux")]
     pub(super) fn bind(
         self,
         standing: Standing,
@@ -93,18 +89,11 @@ impl Asked {
             }
         }
     }
-
-    /// The link binds them, once there is a lease.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn bind(self, _: Standing, _: Identity, _: &mut Lifeline) -> Result<Result<Bound, End>, ForwardsError> {
-        Ok(Ok(Bound { list: self.0 }))
-    }
 }
 
 /// Ports that are ours.
 pub(super) struct Bound {
     list: Vec<Forward>,
-    #[cfg(target_os = "linux")]
     ports: Vec<Port>,
 }
 
@@ -151,6 +140,7 @@ impl Bound {
     #[cfg(not(target_os = "linux"))]
     pub(super) fn start(self, _: Identity, _: &mut Lifeline) -> Result<Result<Option<Forwards>, End>, ForwardsError> {
         let texts: Vec<String> = self.list.iter().map(Forward::to_string).collect();
-        Ok(Ok((!texts.is_empty()).then(|| Forwards::new(texts, By::Link))))
+        let ports: Vec<LinkPort> = self.ports.into_iter().map(LinkPort::new).collect();
+        Ok(Ok((!texts.is_empty()).then(|| Forwards::new(texts, By::Link(ports)))))
     }
 }

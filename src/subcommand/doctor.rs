@@ -11,6 +11,8 @@
 //! Nothing is locked: what another softnet is just setting up may be seen half done.
 
 mod administrator;
+#[cfg(any(target_os = "macos", test))]
+mod bootpd;
 #[cfg(target_os = "linux")]
 mod firewall;
 mod install;
@@ -53,6 +55,8 @@ fn findings(standing: Standing) -> Result<Vec<Finding>, SubcommandError> {
     findings.extend(administrator::check());
     #[cfg(target_os = "linux")]
     findings.extend(of_linux(standing));
+    #[cfg(target_os = "macos")]
+    findings.extend(bootpd::check(crate::host::bootpd::current().as_ref()));
     Ok(findings)
 }
 

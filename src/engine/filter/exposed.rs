@@ -14,8 +14,8 @@ impl Filter {
     /// Whether a datagram of the guest's, whose addresses are in order, passes by an exposure.
     #[inline(never)]
     pub(super) fn guest_exposure(&mut self, datagram: Ipv4<'_>, header: Option<Header>, now: Instant) -> Exposure {
-        match (&mut self.exposed, Step::read(Direction::FromGuest, datagram, header)) {
-            (Some(exposed), Some(step)) => exposed.on_guest(&step, now),
+        match (self.unicast_step(datagram, header), &mut self.exposed) {
+            (Some(step), Some(exposed)) => exposed.on_guest(&step, now),
             _ => Exposure::None,
         }
     }
@@ -28,8 +28,8 @@ impl Filter {
         header: Option<Header>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        match (&mut self.exposed, Step::read(Direction::FromGuest, datagram, header)) {
-            (Some(exposed), Some(step)) => exposed.on_guest_passed(&step, now),
+        match (self.unicast_step(datagram, header), &mut self.exposed) {
+            (Some(step), Some(exposed)) => exposed.on_guest_passed(&step, now),
             _ => Ok(()),
         }
     }

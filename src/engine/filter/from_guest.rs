@@ -83,11 +83,7 @@ impl Filter {
             return Ok(());
         }
         if self.policy.is_stateful() {
-            let step = if self.is_group(datagram.destination()) {
-                None
-            } else {
-                Step::read(Direction::FromGuest, datagram, header)
-            };
+            let step = self.unicast_step(datagram, header);
             self.judge_stateful(Direction::FromGuest, datagram.destination(), carried, step.as_ref(), now)?;
         } else {
             self.check_destination(datagram.destination(), carried, now)?;
@@ -124,6 +120,13 @@ impl Filter {
     #[inline]
     fn is_broadcast(&self, address: Ipv4Addr) -> bool {
         address.is_broadcast() || self.subnet.broadcast == Some(address)
+    }
+
+    /// A datagram of the guest's as a step of a flow: nothing that goes to a group is.
+    #[inline]
+    pub(super) fn unicast_step(&self, datagram: Ipv4<'_>, header: Option<Header>) -> Option<Step> {
+        let is_one = !self.is_group(datagram.destination());
+        is_one.then(|| Step::read(Direction::FromGuest, datagram, header)).flatten()
     }
 
     #[inline]

@@ -74,8 +74,9 @@ impl Filter {
         Some(())
     }
 
-    /// In the guest's name only what the guest itself might say: from its MAC and its lease, to where it may send. And of TCP,
-    /// only what would begin a connection is answered: a late segment must not end one that lives.
+    /// In the guest's name only what the guest itself might say: from its MAC and its lease, to where it may send. And only
+    /// what would begin something is answered, of TCP a SYN alone, of ICMP a request: a late segment must not end a connection
+    /// that lives.
     fn macs_outward(
         &self,
         frame: Ethernet<'_>,
@@ -83,8 +84,8 @@ impl Filter {
         answer: Answer<'_>,
     ) -> Option<Ends<EthernetAddress>> {
         let begins = match answer {
-            Answer::Reset { reset, .. } => matches!(reset, Reset::Acknowledging { .. }) && is_syn(datagram),
-            Answer::Prohibited { .. } => true,
+            Answer::Reset { .. } => is_syn_alone(datagram),
+            Answer::Prohibited { .. } => datagram.protocol() != IpProtocol::Icmp || is_request(datagram.payload),
         };
         let is_sound = begins
             && frame.destination() == self.guest_mac
@@ -97,7 +98,7 @@ impl Filter {
     /// Whether an address is one that a host can have: neither of many nor of nobody (RFC 1122, section 3.2.1.3).
     fn is_of_a_host(&self, address: Ipv4Addr) -> bool {
         let [first, ..] = address.octets();
-        !matches!(first, 0 | 127 | 224..) && self.subnet.broadcast != Some(address)
+        !matches!(first, 0 | 127 | 224..) && self.subnet.broadcast != Some(address) && !self.subnet.is_network(address)
     }
 }
 
@@ -128,6 +129,11 @@ fn is_known_query(message: &[u8]) -> bool {
     matches!(message.first(), Some(0 | 8 | 13..=18))
 }
 
+/// Those of them that ask.
+fn is_request(message: &[u8]) -> bool {
+    matches!(message.first(), Some(8 | 13 | 15 | 17))
+}
+
 /// The reset for a segment (RFC 9293, section 3.10.7.1), unless that is a reset itself.
 fn reset_to(segment: &[u8]) -> Option<Answer<'_>> {
     let &[a, b, c, d, e, f, g, h, i, j, k, l, offset, flags, ..] = segment.first_chunk::<20>()?;
@@ -146,6 +152,6 @@ fn reset_to(segment: &[u8]) -> Option<Answer<'_>> {
     Some(Answer::Reset { ports, reset })
 }
 
-fn is_syn(datagram: Ipv4<'_>) -> bool {
-    datagram.payload.get(13).is_some_and(|flags| flags & SYN != 0)
+fn is_syn_alone(datagram: Ipv4<'_>) -> bool {
+    datagram.payload.get(13).is_some_and(|flags| flags & (FIN | SYN | RST | ACK) == SYN)
 }

@@ -48,6 +48,21 @@ pub fn tune(seconds: u32, wait: &mut Wait<'_>) -> Result<(), TuneError> {
     Ok(())
 }
 
+/// What bootpd is told at this moment, as far as it matters; none where nothing is. Takes no lock, and anybody may.
+#[must_use]
+pub fn current() -> Option<Dictionary<()>> {
+    let name = CFString::from_static_str("softnet");
+    let file = CFString::from_static_str(FILE);
+    let preferences = SCPreferences::new(None, &name, Some(&file))?;
+    let dictionary = read(&*preferences.value(&CFString::from_static_str(DICTIONARY))?)?;
+    let bare = |value| match value {
+        Value::Integer(number) => Value::Integer(number),
+        Value::Boolean(boolean) => Value::Boolean(boolean),
+        Value::Other(_) => Value::Other(()),
+    };
+    Some(dictionary.into_iter().map(|(key, value)| (key, bare(value))).collect())
+}
+
 /// The lock, until it is dropped.
 struct Lock<'a>(&'a SCPreferences);
 

@@ -17,6 +17,7 @@
 //! elsewhere, for which this same source is compiled in unit tests.
 
 mod facts;
+mod forwards;
 pub mod rights;
 mod status;
 #[cfg(all(test, not(target_os = "macos")))]
@@ -31,7 +32,7 @@ use vmnet_fake as api;
 use std::array;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -39,16 +40,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use api::mode::{self, Mode};
-use api::port_forwarding::AddressFamily;
-pub use api::port_forwarding::Protocol;
 use api::{Events, Interface, Options};
 use log::debug;
 use thiserror::Error;
 
-use super::{Host, Interrupted, LinkRequest, Wait};
+use super::{Host, Interrupted, LinkRequest, PortForward, Wait};
 use crate::engine::{Isolation, NetType, Network};
 use crate::sys::batch::Batch;
 use facts::{Facts, FactsError};
+use forwards::Rules;
 use status::{Meaning, Said};
 use wakeup::Wakeup;
 
@@ -92,19 +92,11 @@ pub enum Error {
     Interrupted(#[from] Interrupted),
 }
 
-/// A forward that vmnet refused.
-#[derive(Debug, Error)]
-#[error("macOS does not {verb} the forward of port {port}: {said}")]
-pub struct ForwardError {
-    verb: &'static str,
-    port: u16,
-    said: Said,
-}
-
 /// A started interface.
 pub struct VmnetHost {
     interface: Interface,
     network: Network,
+    rules: Rules,
     wakeup: Arc<Wakeup>,
     /// vmnet's packet descriptors, pointed at our slots for the time of a call.
     packets: api::Batch,
@@ -170,6 +162,7 @@ impl VmnetHost {
         Ok(VmnetHost {
             interface,
             network,
+            rules: Rules::default(),
             wakeup,
             packets: api::Batch::preallocate(MOST_PACKETS),
             read_limit: read_packets.min(MOST_PACKETS),
@@ -177,33 +170,6 @@ impl VmnetHost {
             refusals: 0,
             busy_reads: 0,
         })
-    }
-
-    /// Leads TCP or UDP port `external` of the host to port `internal` of `guest`. Waits for vmnet's answer, which takes
-    /// milliseconds.
-    ///
-    /// # Errors
-    /// What vmnet says; the port may be another's.
-    pub fn add_forward(
-        &mut self,
-        protocol: Protocol,
-        external: u16,
-        guest: Ipv4Addr,
-        internal: u16,
-    ) -> Result<(), ForwardError> {
-        self.interface
-            .port_forwarding_rule_add(AddressFamily::Ipv4, protocol, external, IpAddr::V4(guest), internal)
-            .map_err(|error| ForwardError { verb: "set up", port: external, said: Said(error) })
-    }
-
-    /// Ends a forward.
-    ///
-    /// # Errors
-    /// What vmnet says; there may be no such forward.
-    pub fn remove_forward(&mut self, protocol: Protocol, external: u16) -> Result<(), ForwardError> {
-        self.interface
-            .port_forwarding_rule_remove(AddressFamily::Ipv4, protocol, external)
-            .map_err(|error| ForwardError { verb: "remove", port: external, said: Said(error) })
     }
 
     /// Reads packets into the free slots of `batch` once.
@@ -318,21 +284,28 @@ impl Host for VmnetHost {
         }
     }
 
+    fn forward(&mut self, forward: PortForward, lease: Option<Ipv4Addr>) -> io::Result<()> {
+        self.rules.lead(&mut self.interface, forward, lease).map_err(io::Error::other)
+    }
+
     fn stop(self: Box<Self>) -> io::Result<()> {
-        let mut interface = self.interface;
+        let VmnetHost { mut interface, mut rules, .. } = *self;
         let (sender, stopped) = mpsc::sync_channel(1);
         let stopper = move || {
             // In this order: no callback may run while the interface goes, and it goes even if that fails.
-            let results = [("event callback", interface.clear_event_callback()), ("stop", interface.finalize())];
+            let quiet = interface.clear_event_callback();
+            let mut errors: Vec<String> =
+                rules.clear(&mut interface).iter().map(|error| format!("port forwards: {error}")).collect();
+            for (step, result) in [("event callback", quiet), ("stop", interface.finalize())] {
+                errors.extend(result.err().map(|error| format!("{step}: {}", Said(error))));
+            }
             // Nobody listens any more when it took too long.
-            let _ =
-                sender.send(results.map(|(step, result)| result.err().map(|error| format!("{step}: {}", Said(error)))));
+            let _ = sender.send(errors);
         };
         thread::Builder::new().name("vmnet-stop".into()).spawn(stopper)?;
         let Ok(errors) = stopped.recv_timeout(STOP_WITHIN) else {
             return Err(io::Error::other(format!("vmnet has not stopped the interface within {STOP_WITHIN:?}")));
         };
-        let errors: Vec<String> = errors.into_iter().flatten().collect();
         if errors.is_empty() { Ok(()) } else { Err(io::Error::other(errors.join("; "))) }
     }
 }

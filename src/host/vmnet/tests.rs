@@ -1,6 +1,7 @@
 //! The backend over a fake vmnet: its start and its reads here, `send` for writes and the stop, `whole` with relay and engine.
 #![allow(clippy::unwrap_used)] // Clippy allows it in test functions by itself, and these helpers are theirs.
 
+mod forwards;
 mod send;
 mod whole;
 

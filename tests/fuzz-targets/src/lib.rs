@@ -23,6 +23,7 @@ compile_error!(
 pub mod control;
 pub mod dhcp;
 pub mod dns;
+pub mod exchange;
 #[allow(missing_docs)]
 #[path = "../../support/frames.rs"]
 pub mod frames;

@@ -2,6 +2,7 @@
 
 use softnet::engine::Direction;
 
+use crate::exchange;
 use crate::frames::LEASED;
 use crate::input::Input;
 use crate::mutation::Frame;
@@ -24,21 +25,29 @@ fn run(data: &[u8], mostly: Direction, rarely: Direction) -> Tally {
     let mut input = Input::new(data);
     let mut session = Session::new(&mut input);
     while !input.is_empty() {
-        match input.byte() % 64 {
-            0..=45 => send_mutated(&mut session, mostly, &mut input),
-            46..=53 => send_mutated(&mut session, rarely, &mut input),
-            54..=57 => session.pass(&mut input),
-            58 => session.set_policy(&mut input),
-            59..=61 => {
-                let address = input.choose(&[LEASED, LEASED, LEASED, OTHER]);
-                session.obtain(address, input.choose(&[600, 60, 5, 1, 0, u32::MAX]));
-            }
-            // Bytes as they are.
-            62 => send_raw(&mut session, mostly, &mut input),
-            _ => send_raw(&mut session, rarely, &mut input),
+        match input.byte() {
+            192..=223 => exchange::step(&mut session, &mut input),
+            250 => exchange::burst(&mut session, &mut input),
+            byte => step(byte % 64, mostly, rarely, &mut session, &mut input),
         }
     }
     session.finish()
+}
+
+fn step(choice: u8, mostly: Direction, rarely: Direction, session: &mut Session, input: &mut Input<'_>) {
+    match choice {
+        0..=45 => send_mutated(session, mostly, input),
+        46..=53 => send_mutated(session, rarely, input),
+        54..=57 => session.pass(input),
+        58 => session.set_policy(input),
+        59..=61 => {
+            let address = input.choose(&[LEASED, LEASED, LEASED, OTHER]);
+            session.obtain(address, input.choose(&[600, 60, 5, 1, 0, u32::MAX]));
+        }
+        // Bytes as they are.
+        62 => send_raw(session, mostly, input),
+        _ => send_raw(session, rarely, input),
+    }
 }
 
 #[inline]

@@ -126,7 +126,11 @@ impl Interface {
             return Err(Error::AddressFamilyMismatch);
         }
         let rule = Rule { address_family, protocol, external_port, addr: internal_addr, internal_port };
-        let rules = &mut self.line.lock().rules;
+        let state = &mut self.line.lock();
+        if let Some(error) = state.rule_error.take() {
+            return Err(error);
+        }
+        let rules = &mut state.rules;
         if rules.iter().any(|other| (other.protocol, other.external_port) == (protocol, external_port)) {
             return Err(Error::VmnetErrorStatus(Status::InvalidArgument));
         }
@@ -142,7 +146,11 @@ impl Interface {
         external_port: u16,
     ) -> Result<()> {
         self.check()?;
-        let rules = &mut self.line.lock().rules;
+        let state = &mut self.line.lock();
+        if let Some(error) = state.rule_error.take() {
+            return Err(error);
+        }
+        let rules = &mut state.rules;
         let index = rules.iter().position(|rule| (rule.protocol, rule.external_port) == (protocol, external_port));
         rules.remove(index.ok_or(Error::VmnetErrorStatus(Status::InvalidArgument))?);
         Ok(())

@@ -80,6 +80,7 @@ pub(crate) struct State {
     pub(crate) outbound: VecDeque<Vec<u8>>,
     pub(crate) outbound_room: usize,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) rule_error: Option<Error>,
     most_a_read: usize,
     most_a_write: usize,
     read_errors: VecDeque<Error>,
@@ -306,6 +307,11 @@ impl Wire {
     /// How many packets each write so far was given.
     pub fn writes(&self) -> Vec<usize> {
         self.line.lock().writes.clone()
+    }
+
+    /// Has the next setting or removing of a port forward fail.
+    pub fn refuse_rule(&self, error: Error) {
+        self.line.lock().rule_error = Some(error);
     }
 
     /// The port forwards.

@@ -1,6 +1,4 @@
-//! Writing to a fake vmnet, stopping it, and its port forwards.
-
-use vmnet_fake::port_forwarding::Rule;
+//! Writing to a fake vmnet, and stopping it.
 
 use super::*;
 
@@ -114,24 +112,4 @@ fn a_stop_that_vmnet_never_confirms_ends_in_bounded_time() {
     let start = Instant::now();
     assert!(Box::new(host).stop().unwrap_err().to_string().contains("has not stopped"));
     assert!(start.elapsed() < STOP_WITHIN + Duration::from_secs(2));
-}
-
-#[test]
-fn forwards_come_and_go() {
-    let (wire, mut host) = host();
-    let guest = Ipv4Addr::new(192, 168, 64, 7);
-    host.add_forward(Protocol::Tcp, 2222, guest, 22).unwrap();
-    let expected = Rule {
-        address_family: AddressFamily::Ipv4,
-        protocol: Protocol::Tcp,
-        external_port: 2222,
-        addr: guest.into(),
-        internal_port: 22,
-    };
-    assert_eq!(wire.rules(), [expected]);
-    let error = host.add_forward(Protocol::Tcp, 2222, guest, 23).unwrap_err().to_string();
-    assert!(error.contains("2222") && error.contains("forwarded already"), "{error}");
-    host.remove_forward(Protocol::Tcp, 2222).unwrap();
-    assert_eq!(wire.rules(), []);
-    assert!(host.remove_forward(Protocol::Tcp, 2222).is_err());
 }

@@ -62,7 +62,10 @@ fn report(tally: &Tally, took: Duration) {
         took.as_secs_f64()
     );
     for direction in [Direction::FromGuest, Direction::FromHost] {
-        println!("{direction:?}: {} forwarded", tally.forwarded[direction as usize]);
+        println!(
+            "{direction:?}: {} forwarded, {} answered",
+            tally.forwarded[direction as usize], tally.answered[direction as usize]
+        );
         for reason in DropReason::ALL {
             let count = tally.dropped[direction as usize][reason as usize];
             if count > 0 {

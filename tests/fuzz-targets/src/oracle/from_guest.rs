@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::policy::is_of_the_world;
+use softnet::engine::Direction;
+
+use super::flows::Step;
 use super::{Claim, Datagram, Oracle, address, claim, is_guests, is_probe, mac, word};
 use crate::frames::{ALL, ANY, BROADCAST, GATEWAY};
 
@@ -60,11 +62,20 @@ impl Oracle {
         }
         claim(self.is_leased(source), "source")?;
         claim(self.is_mac_for(mac(frame, 0), destination), "destination MAC")?;
-        claim(!self.is_closed(destination), "closed by the administrator")?;
-        match self.rules.ruling(destination) {
-            Some(is_allowed) => claim(is_allowed, "blocked"),
-            None => claim(self.is_reachable(destination, port.filter(|_| !datagram.is_fragment)), "not reachable"),
+        let is_to_many =
+            destination.is_multicast() || destination == ALL || self.facts.is_subnet_broadcast(destination);
+        let step = Step::read(Direction::FromGuest, frame, &datagram).filter(|_| !is_to_many);
+        if self.is_from_exposed(step) {
+            return Ok(());
         }
+        let port = port.filter(|_| !datagram.is_fragment);
+        if self.keeps_state() {
+            self.by_flows(Direction::FromGuest, destination, port, step)?;
+        } else {
+            self.by_rules(Direction::FromGuest, destination, port)?;
+        }
+        self.note_own(step);
+        Ok(())
     }
 
     fn is_mac_for(&self, mac: [u8; 6], destination: Ipv4Addr) -> bool {
@@ -76,12 +87,6 @@ impl Oracle {
         } else {
             self.is_right_unicast(mac)
         }
-    }
-
-    fn is_reachable(&self, destination: Ipv4Addr, port: Option<usize>) -> bool {
-        let is_world = is_of_the_world(destination) && !self.facts.in_subnet(destination);
-        let is_dns = port == Some(53) && self.dhcp.dns.contains(&destination);
-        destination == GATEWAY || (self.facts.nat && (is_world || is_dns))
     }
 }
 

@@ -3,15 +3,22 @@
 //! It is slow and plain on purpose: no parser but offsets, no trie but a list, no bucket but a look back at all that was sent.
 //! Its verdict is exact. An `Err` says which claim of the document failed, for the one who looks at a finding.
 
+mod answers;
 mod dhcp;
+mod exposed;
+mod flows;
 mod from_guest;
 mod from_host;
 mod lease;
 mod policy;
+mod stateful;
 
 use crate::frames::{ANY, GATEWAY, GUEST_MAC, Mac};
 use std::net::Ipv4Addr;
 
+use softnet::engine::Direction;
+
+pub use exposed::Exposed;
 pub use policy::{Rules, is_of_the_world};
 
 /// Whether a claim of the document holds, and which.
@@ -59,6 +66,10 @@ pub struct Oracle {
     facts: Facts,
     rules: Rules,
     administrator: Rules,
+    state: stateful::State,
+    exposed: Exposed,
+    /// When frames were answered, by their direction.
+    answered: [Vec<i64>; 2],
     now: i64,
     dhcp: lease::Dhcp,
 }
@@ -66,13 +77,26 @@ pub struct Oracle {
 impl Oracle {
     /// A guest without a lease.
     #[must_use]
-    pub fn new(facts: Facts, rules: Rules, administrator: Rules) -> Self {
-        Oracle { facts, rules, administrator, now: i64::MIN, dhcp: lease::Dhcp::default() }
+    pub fn new(facts: Facts, rules: Rules, administrator: Rules, exposed: Exposed) -> Self {
+        Oracle {
+            facts,
+            rules,
+            administrator,
+            state: stateful::State::default(),
+            exposed,
+            answered: [Vec::new(), Vec::new()],
+            now: i64::MIN,
+            dhcp: lease::Dhcp::default(),
+        }
     }
 
-    /// Other entries.
+    /// Other entries; the same ones are no change.
     pub fn set_rules(&mut self, rules: Rules) {
-        self.rules = rules;
+        if rules != self.rules {
+            let was_kept = self.keeps_state();
+            self.rules = rules;
+            self.state.change(was_kept, self.keeps_state());
+        }
     }
 
     /// The leased address, and until when, in microseconds.
@@ -102,18 +126,9 @@ impl Oracle {
         if self.facts.isolated { self.gateway_mac() == Some(mac) } else { mac[0] & 1 == 0 }
     }
 
-    /// Whether the guest may hear from this address, at this MAC.
-    fn may_be_heard(&self, address: Ipv4Addr, mac: Mac) -> bool {
-        // No entry makes a neighbour the gateway.
-        if self.facts.isolated && address == GATEWAY && self.facts.in_subnet(address) {
-            return self.gateway_mac().is_none_or(|known| known == mac);
-        }
-        !self.is_neighbour(address) || (self.rules.ruling(address) == Some(true) && !self.is_closed(address))
-    }
-
     /// Whether an entry of the administrator's closes this address, whatever the others say.
-    fn is_closed(&self, address: Ipv4Addr) -> bool {
-        self.administrator.ruling(address) == Some(false)
+    fn is_closed(&self, address: Ipv4Addr, way: Direction) -> bool {
+        self.administrator.ruling(address, way) == Some(false)
     }
 
     /// Whether the guest is isolated from whoever has this address.

@@ -2,31 +2,49 @@
 
 use std::net::Ipv4Addr;
 
+use softnet::engine::Direction;
+
 use crate::frames::GATEWAY;
 
-/// Entries: whether each allows, its prefix and its length.
-#[derive(Clone, Debug, Default)]
-pub struct Rules(Vec<(bool, Ipv4Addr, u32)>);
+/// An entry: whether it allows, for what begins where, its prefix and its length.
+type Entry = (bool, Option<Direction>, Ipv4Addr, u32);
+
+/// Entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules(Vec<Entry>);
 
 impl Rules {
-    /// Reads lists of bare entries, which are known to be sound.
+    /// Reads lists of entries without ports and names, which are known to be sound.
     #[must_use]
     pub fn read(allow: &str, block: &str) -> Self {
-        let entries = |allows: bool, list: &str| -> Vec<(bool, Ipv4Addr, u32)> {
-            list.split(',')
-                .filter(|text| !text.is_empty())
-                .map(|text| (allows, prefix(text).0, prefix(text).1))
-                .collect()
+        let entries = |allows: bool, list: &str| -> Vec<Entry> {
+            let entry = |text: &str| {
+                let (way, target) = match text.split_once(' ') {
+                    Some(("in", target)) => (Some(Direction::FromHost), target),
+                    Some((_, target)) => (Some(Direction::FromGuest), target),
+                    None => (None, text),
+                };
+                (allows, way, prefix(target).0, prefix(target).1)
+            };
+            list.split(',').filter(|text| !text.is_empty()).map(entry).collect()
         };
         Rules([entries(true, allow), entries(false, block)].concat())
     }
 
-    /// What the longest entry that covers an address says: allowed, blocked, nothing. Block wins a tie.
+    /// Whether one of them has a direction.
     #[must_use]
-    pub fn ruling(&self, address: Ipv4Addr) -> Option<bool> {
+    pub fn has_direction(&self) -> bool {
+        self.0.iter().any(|(_, way, ..)| way.is_some())
+    }
+
+    /// What the longest entry that covers an address says of what begins on this side: allowed, blocked, nothing. Block
+    /// wins a tie.
+    #[must_use]
+    pub fn ruling(&self, address: Ipv4Addr, side: Direction) -> Option<bool> {
         let covering = |allows| {
-            let of_list = self.0.iter().filter(move |(each, ..)| *each == allows);
-            of_list.filter(|(_, net, length)| same_bits(*net, address, *length)).map(|(.., length)| *length).max()
+            let of_list =
+                self.0.iter().filter(move |(each, way, ..)| *each == allows && way.is_none_or(|way| way == side));
+            of_list.filter(|(_, _, net, length)| same_bits(*net, address, *length)).map(|(.., length)| *length).max()
         };
         match (covering(true), covering(false)) {
             (None, None) => None,

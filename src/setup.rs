@@ -51,6 +51,8 @@ use crate::sandbox::{self, Confined, Features, SandboxError};
 use crate::sys::process;
 use crate::sys::signals::Signals;
 use crate::sys::sink::SinkError;
+#[cfg(target_os = "linux")]
+use crate::sys::stderr;
 use crate::watch::Capture;
 pub use sockets::SocketsError;
 use sockets::{Adopted, Sockets};
@@ -147,6 +149,8 @@ pub fn secure_process() -> Result<Started, SetupError> {
     if standing != Standing::Unprivileged {
         process::clear_environment();
         process::reset().map_err(SetupError::Process)?;
+        #[cfg(target_os = "linux")]
+        stderr::own_terminal();
     }
     Ok(Started { standing, directory })
 }

@@ -12,8 +12,10 @@
 //! * What the **administrator** blocks is not begun: its entries are lifted by nobody, and a block of `@host` closes exposed ports.
 //! * An ICMP error that quotes a datagram of the flow passes with it. **Fragments** belong to no flow.
 //!
-//! On Linux the far side is the gateway, from which the companion connects; on macOS, where the link hands connections through, anybody
-//! but a neighbour from whom the guest is isolated.
+//! On Linux the far side is the gateway, from which the companion connects, by a port that the kernel has chosen; never one below
+//! 1024 ([`SERVICES`]), which is a service's: what comes from there is an answer, however late (a DNS server that the guest has a hand in
+//! may have the gateway's answer come when the guest's own question is forgotten). On macOS, where the link hands connections through, it is
+//! anybody but a neighbour from whom the guest is isolated.
 #![forbid(unsafe_code)]
 
 use std::net::Ipv4Addr;
@@ -21,6 +23,9 @@ use std::net::Ipv4Addr;
 use super::flows::{Flows, Protocol, Step};
 use super::verdict::{Direction, DropReason};
 use super::{Config, Instant};
+
+/// Ports below this are the gateway's services', which begin nothing.
+const SERVICES: u16 = 1024;
 
 /// What the exposed port is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +107,11 @@ impl ExposedFlows {
             && self.exposures.ports.contains(&Exposed { port: step.key.guest_port, protocol })
     }
 
+    /// Whether the far side is a service of the gateway's, and not the companion.
+    fn is_of_a_service(&self, step: &Step) -> bool {
+        self.exposures.peers == Peers::Gateway && step.key.far_port < SERVICES
+    }
+
     /// A datagram from outside, to the lease, of somebody whom the guest hears.
     pub(super) fn on_host(&mut self, step: &Step, now: Instant) -> Exposure {
         if !self.covers(step) {
@@ -117,7 +127,7 @@ impl ExposedFlows {
                 return Exposure::None;
             }
         }
-        if !step.begins() {
+        if !step.begins() || self.is_of_a_service(step) {
             return Exposure::None;
         }
         match self.flows.admit(Direction::FromHost, step, found, now) {

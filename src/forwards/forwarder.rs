@@ -117,13 +117,13 @@ impl Forwarder {
                 count => count?,
             };
             let now = clock::now();
+            // What the relay says of the lease comes first: nothing that waited meanwhile goes where the guest was.
+            if events[..count].iter().any(|event| event.data() == Token::LINE) && !self.listen(line) {
+                return Ok(());
+            }
             for event in &events[..count] {
                 match Token::of(event.data()) {
-                    Token::Line => {
-                        if !self.listen(line) {
-                            return Ok(());
-                        }
-                    }
+                    Token::Line => {}
                     Token::Port(index) => self.on_port(index, now),
                     Token::Connection(index, side) => self.on_connection(index, side, event.events()),
                     Token::Client(index) => self.clients.on_answer(index, &self.ports, &mut self.scratch, now),

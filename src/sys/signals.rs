@@ -19,7 +19,7 @@ const ASKING: [Signal; 2] = [Signal::SIGUSR1, Signal::SIGINFO];
 
 /// Signals that a caller may have set to be ignored or blocked before it started us, with consequences for us: a child
 /// that cannot be waited for, a wait that cannot be ended.
-const RESET: [Signal; 10] = [
+const RESET: [Signal; 9] = [
     Signal::SIGCHLD,
     Signal::SIGALRM,
     Signal::SIGVTALRM,
@@ -29,13 +29,13 @@ const RESET: [Signal; 10] = [
     Signal::SIGQUIT,
     Signal::SIGTSTP,
     Signal::SIGTTIN,
-    Signal::SIGTTOU,
 ];
 
 /// Signals that say nothing that a system call does not say as well: a file that may not grow (EFBIG), and input on a
-/// descriptor whose description the caller, who shares it, set to signal (O_ASYNC). And the question for counters, which may
-/// come before [`Signals::catch`].
-const IGNORED: [Signal; 3] = [Signal::SIGXFSZ, Signal::SIGIO, Signal::SIGUSR1];
+/// descriptor whose description the caller, who shares it, set to signal (O_ASYNC). The question for counters, which may
+/// come before [`Signals::catch`]. And what stops a process in the background that writes to its terminal (`stty tostop`): a
+/// message that a guest brings about must not stop the guest's network.
+const IGNORED: [Signal; 4] = [Signal::SIGXFSZ, Signal::SIGIO, Signal::SIGUSR1, Signal::SIGTTOU];
 
 /// Undoes what the caller set: an empty signal mask, dispositions as softnet counts on them.
 ///

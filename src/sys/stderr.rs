@@ -4,7 +4,11 @@
 use std::io::{self, Write};
 
 use nix::errno::Errno;
+#[cfg(target_os = "linux")]
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+#[cfg(target_os = "linux")]
+use nix::sys::stat::Mode;
 
 /// What a pipe that poll(2) calls writable takes at once, and in one piece.
 const CHUNK: usize = libc::PIPE_BUF;
@@ -40,6 +44,25 @@ impl Stderr {
     /// How long the next lines may wait.
     pub fn set_patience(&mut self, patience: Patience) {
         self.patience = patience;
+    }
+}
+
+/// Has standard error, if it is a terminal, be an open file description of softnet's own, which never waits. poll(2) calls a terminal
+/// writable that has room for a single byte, and a write of more would then wait until somebody reads: of a terminal that nobody
+/// empties, a guest could have that last byte be reached.
+///
+/// Nobody gains a right by it: it is done only where the description of before could be written to. Where it cannot be done, as
+/// without /proc, standard error stays what it was.
+#[cfg(target_os = "linux")]
+pub fn own_terminal() {
+    let stderr = io::stderr();
+    let may_write = fcntl(&stderr, FcntlArg::F_GETFL)
+        .is_ok_and(|flags| OFlag::from_bits_retain(flags).intersects(OFlag::O_WRONLY | OFlag::O_RDWR));
+    if may_write && io::IsTerminal::is_terminal(&stderr) {
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        if let Ok(own) = open("/proc/self/fd/2", flags, Mode::empty()) {
+            let _ = nix::unistd::dup2_stderr(&own);
+        }
     }
 }
 

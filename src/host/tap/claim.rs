@@ -72,8 +72,13 @@ fn sign(path: &Path, name: Option<&str>) -> io::Result<()> {
     writeln!(file, "{}\n{since}\n{}", std::process::id(), name.unwrap_or_default())
 }
 
+/// A new file, never the one of before: whoever has served a guest of this MAC may still have that open for writing.
 fn make_record(path: &Path) -> io::Result<File> {
-    let file = for_writing().create(true).truncate(true).mode(0o600).open(path)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = for_writing().create_new(true).mode(0o600).open(path)?;
     // The caller's umask may have narrowed it.
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
@@ -182,4 +187,22 @@ fn files(bridge: &str) -> Result<Vec<ClaimFile>, Error> {
         claims.push(ClaimFile { path, mac, owner, free: lock.is_some() });
     }
     Ok(claims)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn who_kept_the_record_of_an_earlier_guest_writes_nothing_into_the_next_ones() {
+        let path = std::env::temp_dir().join(format!("softnet-claim-{}.record", std::process::id()));
+        let earlier = make_record(&path).expect("made");
+        let _new = make_record(&path).expect("made anew");
+        earlier.write_at(b"forged", 0).expect("written to what has no name any more");
+        let length = fs::metadata(&path).expect("it is there").len();
+        fs::remove_file(&path).expect("removed");
+        assert_eq!(length, 0);
+    }
 }

@@ -59,10 +59,12 @@ impl Oracle {
             Some(Direction::FromHost) if flows.pass(Direction::FromHost, step, self.now) => return true,
             _ => {}
         }
-        if step.begins() {
+        // What a service of the gateway's sends is an answer.
+        let begins = step.begins() && (self.exposed.by_anyone || step.key.far.1 >= 1024);
+        if begins {
             flows.admit(Direction::FromHost, step, false, self.now);
         }
-        step.begins()
+        begins
     }
 
     /// Whether a datagram of the guest's answers what was begun with an exposed port.

@@ -5,7 +5,7 @@
 //! guest runs gets a second process: forked in the setup phase, while root's rights and all names are still there, it closes every
 //! descriptor but those that it is given, becomes the same user by the same drop with the same proof, and enters a sandbox whose
 //! list of calls is its own. It never sees a frame, and holds neither the guest's socket, nor the host's link, nor the lock
-//! on the guest's MAC: softnet's end is softnet's end. Relay and companion talk by messages ([`line`]) that neither waits for.
+//! on the guest's MAC: softnet's end is softnet's end. Relay and companion talk by messages (`line`) that neither waits for.
 //!
 //! **The companion ends** when the relay does, however that ends: the line ends with it. A terminal's or a service manager's
 //! signals are the relay's to hear; the companion ignores them. **Should the companion end first**, killed or by a fault, the relay

@@ -1,8 +1,8 @@
 //! Messages: what is said on standard error, how much of it, and in which form.
 //!
 //! # Theory of operation
-//! A message is one line, whole or not at all: of text, or with `--log-format json` an object ([`object`]). All lines go
-//! through one [`Output`], the log's own and those that are no part of it (the counters, the drop log), so that whatever is
+//! A message is one line, whole or not at all: of text, or with `--log-format json` an object (`object`). All lines go
+//! through one `Output`, the log's own and those that are no part of it (the counters, the drop log), so that whatever is
 //! lost since nobody reads is counted in one place and told, as a line of its own, once somebody reads again.
 
 mod object;

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //! The relay can open nothing. The directory is opened in the setup phase, by the rights of whom softnet becomes, and goes to a
-//! companion ([`keeper`]) that may make, replace and remove files in it. The relay writes the text and sends it in parts
-//! ([`part`]); a companion that is behind, since its disk is, loses a version and the frames wait for nothing.
+//! companion (`keeper`) that may make, replace and remove files in it. The relay writes the text and sends it in parts
+//! (`part`); a companion that is behind, since its disk is, loses a version and the frames wait for nothing.
 //!
 //! *Whole or not at all*: each version is a new file beside the old one, and takes its name once it is whole. A symbolic link of
 //! that name is replaced, and not followed. The mode is 0644 whatever the caller's umask is: the collector is another user.

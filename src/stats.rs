@@ -1,5 +1,5 @@
 //! What a running softnet has done so far, as numbers: gathered by the relay at one moment, and told as a line of JSON
-//! ([`line`]) or in the text format of Prometheus ([`exposition`]).
+//! ([`mod@line`]) or in the text format of Prometheus ([`exposition`]).
 //!
 //! The names of both are an interface (docs/operating.md): what is there stays there and keeps its meaning.
 #![forbid(unsafe_code)]

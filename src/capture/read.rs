@@ -6,7 +6,7 @@
 //! | pcapng (draft-ietf-opsawg-pcapng) | each section in its byte order; Interface Description Blocks: link type and `if_tsresol`; Enhanced Packet Blocks: time, frame, `opt_comment`, `epb_flags`. Other blocks are passed over, Simple Packet Blocks too, which have no time and no direction: they are counted |
 //!
 //! The file is hostile. A record or block over [`LONGEST`] is refused before it is read, and there are no more than
-//! [`INTERFACES`] interfaces a section: so memory is bounded, whatever the file says and however long it is. A frame that was
+//! `INTERFACES` interfaces a section: so memory is bounded, whatever the file says and however long it is. A frame that was
 //! cut as it was captured cannot be judged; it is handed out as such. Where the file ends in the middle of something, or is not
 //! in order, the [`ReadError`] says at which byte.
 #![forbid(unsafe_code)]

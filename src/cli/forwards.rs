@@ -14,7 +14,7 @@ pub const MAX_FORWARDS: usize = 64;
 pub struct Forwards {
     /// Ports of the host that lead to the guest's: 2222:22
     ///
-    /// [BIND:]EXT:INT[/tcp|/udp] with commas between, as in 127.0.0.1:5353:53/udp. Can be repeated.
+    /// `[BIND:]EXT:INT[/tcp|/udp]` with commas between, as in 127.0.0.1:5353:53/udp. Can be repeated.
     #[arg(long, value_name = "LIST", value_parser = parse_forwards, action = clap::ArgAction::Append)]
     pub expose: Vec<ForwardList>,
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// The width of a terminal, unless somebody made it another one. Asking would take another crate into a process that may be root.
 const WIDTH: usize = 80;
 
-/// `--help`, in lines of at most [`WIDTH`] columns. What is folded goes on under the text that it belongs to.
+/// `--help`, in lines of at most `WIDTH` columns. What is folded goes on under the text that it belongs to.
 #[must_use]
 pub fn folded(help: &str) -> String {
     help.lines().fold(String::new(), |mut text, line| {

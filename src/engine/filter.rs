@@ -45,7 +45,7 @@
 //! group goes to its own MAC (RFC 1112, section 6.4); everything else to a unicast MAC, which is the gateway's while isolated.
 //!
 //! **Exposed ports.** What belongs to a connection that somebody outside has begun with an exposed port of the guest's passes here, and
-//! skips the paragraphs that follow: see [`super::exposures`].
+//! skips the paragraphs that follow: see `super::exposures`.
 //!
 //! **Flows.** While any entry of the operator's has a direction, a datagram that belongs to a flow passes here, and one that
 //! would begin a flow passes the next paragraph first: see [`super::flows`].

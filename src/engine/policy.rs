@@ -5,7 +5,7 @@
 //! with a direction makes the whole policy *stateful*: there are rules for both directions, a bare entry is one of each, and
 //! [`super::flows`] lets pass what belongs to what they admitted.
 //!
-//! The administrator's entries are a [`Ceiling`] over all of that.
+//! The administrator's entries are a `Ceiling` over all of that.
 //!
 //! Entries about names are rules of no address by themselves: [`super::names`] learns of which, and asks here with what
 //! they say of it.

@@ -8,12 +8,12 @@
 //!
 //! The two directions are held differently, since their queues are different ones:
 //!
-//! - **From the guest** nothing is dropped. The relay asks before it reads ([`Pace::allowance`]), and while the bucket is
+//! - **From the guest** nothing is dropped. The relay asks before it reads (`Pace::allowance`), and while the bucket is
 //!   empty it leaves the guest's socket alone: its queue fills, and the guest's own sends wait, as behind a slow wire.
 //!   A frame that nobody reads costs nobody anything, which is what neighbours gain; a dropped one costs its reading and its
 //!   verdict. All that is read is paid for, whatever becomes of it. Nothing overtakes: the guest's DHCP and ARP wait behind
 //!   its own frames and get through, for the same reason that all others do.
-//! - **From the host** what comes too fast is dropped ([`Pace::admits`]), after all other rules, so that only what would pass
+//! - **From the host** what comes too fast is dropped (`Pace::admits`), after all other rules, so that only what would pass
 //!   spends. Not to read would leave the drop to the TAP device, whose queue holds runs of up to 64 KiB: seconds at a
 //!   moderate rate, and DHCP would be lost in it like anything. So the link's own, ARP and DHCP's answers, is paid
 //!   for and never refused: a guest that is flooded keeps its lease. TCP has no gentler sign here than a loss, and comes back

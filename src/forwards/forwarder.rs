@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //! One thread, one wait (epoll(7)), no read or write that waits. Each turn does a bounded amount for each socket that is ready, so that
-//! no connection holds up another. There are at most [`MOST_CONNECTIONS`] of TCP at a time and [`super::udp::MOST_CLIENTS`] clients of UDP; whoever
+//! no connection holds up another. There are at most [`MOST_CONNECTIONS`] of TCP at a time and `super::udp::MOST_CLIENTS` clients of UDP; whoever
 //! comes then is refused at once. The relay says what the lease is, whenever that changes; the forwarder says how many go through each
 //! port when that has changed, once a second at the most (`words.rs`).
 //!

@@ -9,7 +9,7 @@ use crate::engine::EthernetAddress;
 /// The key of the hash that makes a MAC address of a name. Never to change: leases and policies elsewhere hang on the result.
 const KEY: [u8; 16] = *b"softnet run name";
 
-/// Always the same one for a name: SipHash-2-4 of its bytes under [`KEY`], the first six bytes of the result (little-endian), with the
+/// Always the same one for a name: SipHash-2-4 of its bytes under `KEY`, the first six bytes of the result (little-endian), with the
 /// bit for "locally administered" set and that for groups cleared.
 #[must_use]
 pub fn of_name(name: &str) -> EthernetAddress {

@@ -3,10 +3,10 @@
 //! # Theory of operation
 //! Three processes. This one is the caller's in every respect: what the setuid bit gave was given back before the command line was
 //! read ([`crate::privilege::renounce`]), so it has no right that its caller has not, and there is nothing in it to attack. It makes
-//! the socket pair, and starts **softnet** anew for the guest ([`relay`]), which gets its root in the way that any start
-//! does: by the setuid bit or by sudo. Once that says that it is ready, it starts **the command** ([`command`]) with the other end.
+//! the socket pair, and starts **softnet** anew for the guest (`relay`), which gets its root in the way that any start
+//! does: by the setuid bit or by sudo. Once that says that it is ready, it starts **the command** (`command`) with the other end.
 //!
-//! Then it waits ([`supervise`]) and never leaves either behind: when the command ends, so does softnet, and the exit code is
+//! Then it waits (`supervise`) and never leaves either behind: when the command ends, so does softnet, and the exit code is
 //! the command's; when softnet ends, the command is told to, and killed if it does not. Killed itself, the kernel
 //! kills the command (on Linux), and softnet ends since nobody has the guest's end of the socket any more.
 //!

@@ -51,7 +51,7 @@ fn words(trouble: Trouble, host: &dyn Host) -> String {
 
 /// Who would know, and what mends it.
 const SERVER: &str = if cfg!(target_os = "linux") {
-    "'softnet network status' says so, and the start of another guest starts it again"
+    "'softnet doctor' tells, and whether a firewall drops the answers"
 } else {
     "it is macOS's bootpd"
 };

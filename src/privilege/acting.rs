@@ -4,7 +4,7 @@
 use nix::unistd::{Uid, setegid, seteuid};
 
 use super::{Identity, PrivilegeError, Standing};
-use crate::sys::ids;
+use crate::sys::{ids, process};
 
 impl Identity {
     /// Does `work` with the rights of this identity: its uid and its group decide what may be opened. By way of the setuid bit
@@ -22,6 +22,13 @@ impl Identity {
         let failed = |step: &'static str| {
             move |errno| PrivilegeError::Drop { identity: self, reason: format!("acting for it, {step}: {errno}") }
         };
+        // Where fs.suid_dumpable is not 0, the kernel forgets with each change of ids that nobody may look into this process.
+        let hide = || {
+            process::hide().map_err(|error| PrivilegeError::Drop {
+                identity: self,
+                reason: format!("acting for it, prctl: {error}"),
+            })
+        };
         let groups = ids::groups().map_err(failed("getgroups"))?;
         let [_, own_group, _] = ids::gids().map_err(failed("reading the gids"))?;
         if standing == Standing::Root {
@@ -29,9 +36,11 @@ impl Identity {
         }
         setegid(self.gid).map_err(failed("setegid"))?;
         seteuid(self.uid).map_err(failed("seteuid"))?;
+        hide()?;
         let result = work();
         seteuid(Uid::from_raw(0)).map_err(failed("seteuid back"))?;
         setegid(own_group).map_err(failed("setegid back"))?;
+        hide()?;
         if standing == Standing::Root {
             ids::set_groups(&groups).map_err(failed("setgroups back"))?;
         }

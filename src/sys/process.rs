@@ -70,7 +70,7 @@ pub fn reset() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         limits::restore()?;
-        set_not_dumpable()?;
+        hide()?;
     }
     #[cfg(target_os = "macos")]
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
@@ -107,12 +107,19 @@ pub fn working_directory() -> Option<OwnedFd> {
 }
 
 /// No other process may look into this one, and no core is dumped, not to a program either, which no limit keeps from that
-/// (core(5)). The kernel forgets it when the user changes.
-#[cfg(target_os = "linux")]
-fn set_not_dumpable() -> io::Result<()> {
-    // SAFETY: takes plain numbers and touches no memory of ours.
-    let result = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// (core(5)). The kernel may forget it when the user changes. (macOS has nothing like it: there a process that was setuid is hidden anyway.)
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn hide() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: takes plain numbers and touches no memory of ours.
+        if unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Closes all descriptors but 0, 1, 2 and those `kept`: whatever else the caller left open is not for a root process to hold.
@@ -168,7 +175,7 @@ pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
 /// Those of prctl(2).
 #[cfg(target_os = "linux")]
 pub fn seal() -> io::Result<()> {
-    set_not_dumpable()?;
+    hide()?;
     // SAFETY: takes plain numbers and touches no memory of ours.
     let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -149,7 +149,7 @@ fn json(
     }
     if let Some(decider) = decider {
         object = object.text("decider", decider.name());
-        if let Decider::Entry(_, entry) = decider {
+        if let Decider::Entry(_, entry) | Decider::Administrator(entry) = decider {
             object = object.text("entry", &entry.to_string());
         }
     }
@@ -224,5 +224,15 @@ mod tests {
         assert_eq!(source.len(), 1, "{lines:?}");
         assert_eq!(source[0]["source_mac"], "1b:1b:1b:1b:1b:1b");
         assert!(!lines.iter().any(|line| line.trim_end().contains(char::is_control)));
+    }
+
+    #[test]
+    fn the_entry_that_decided_is_told_whosever_it_is() {
+        let entry = &crate::engine::Entry::parse_list("1.1.1.1").unwrap()[0];
+        for decider in [Decider::Entry(crate::engine::List::Block, entry), Decider::Administrator(entry)] {
+            let line = json(Direction::FromGuest, DropReason::Blocked, Some(60), None, Some(&decider), 0);
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!((&line["decider"], &line["entry"]), (&decider.name().into(), &"1.1.1.1/32".into()));
+        }
     }
 }

@@ -22,6 +22,8 @@ use thiserror::Error;
 use crate::channel::Channel;
 #[cfg(target_os = "linux")]
 use crate::companion::Companion;
+#[cfg(target_os = "linux")]
+use crate::companion::line::MAX_MESSAGE;
 use crate::control::ChannelNames;
 use crate::engine::reply::MAX_REPLY;
 use crate::engine::{Allowance, Direction, Duration, Engine, Instant, Verdict};
@@ -135,7 +137,7 @@ impl Relay {
         self
     }
 
-    /// The same, with a companion that only has to be told when softnet ends.
+    /// The same, with a companion that is told when softnet ends, and has nothing to say itself.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn with_companion(mut self, companion: Option<Companion>) -> Self {
@@ -203,6 +205,13 @@ impl Relay {
             self.look_for_owner(now);
             self.report(now);
             self.tell_forwards(ready.forwards);
+            #[cfg(target_os = "linux")]
+            if ready.companion
+                && let Some(companion) = &mut self.companion
+            {
+                // It has nothing to say but that it has ended, which is told by this.
+                companion.hear(&mut [0; MAX_MESSAGE]);
+            }
             self.watch.turn(now);
             self.keep_record(now);
         }

@@ -110,6 +110,36 @@ fn the_name_goes_with_a_signal_too_while_it_waits_and_while_it_serves() {
 }
 
 #[test]
+fn the_end_of_who_is_to_remove_the_name_is_told_once_and_the_guest_goes_on() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let folder = folder();
+        let path = folder.join("vm.sock");
+        let mut softnet = wait_for_vm(&bed, &path);
+        let socket = vm(&folder, "vm");
+        socket.connect(&path).expect("connected");
+        socket.send(b"VFKT").expect("greeted");
+        softnet.wait_ready();
+        let pid = softnet.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("read");
+        let remover = children.trim().parse().expect("one companion");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(remover), Signal::SIGKILL).expect("killed");
+        wait::until("the word of it", PATIENCE, || {
+            softnet.said().contains("the companion for --socket has ended").then_some(())
+        })
+        .expect("told");
+        let mut guest = PortableGuest::new(socket, MAC);
+        guest.dhcp(PATIENCE).expect("a lease");
+        guest.ping(guest.gateway(), PATIENCE).expect("an answer");
+        drop(guest);
+        let ended = softnet.wait_end(Duration::from_secs(3));
+        assert!(ended.status.success(), "{}", ended.said);
+        assert_eq!(ended.said.matches("has ended before").count(), 1, "{}", ended.said);
+        assert!(path.exists(), "nobody is left to remove it: the next start does");
+    });
+}
+
+#[test]
 fn what_a_killed_softnet_left_is_replaced_and_what_is_in_use_is_not() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);

@@ -2,16 +2,21 @@
 //!
 //! # Theory of operation
 //! poll(2) of a set that is made anew for each wait: there may be no control channel, no companion that speaks, no wish to hear the
-//! guest now. Who is not waited for has the signals' descriptor in its place, and what that says is not taken for the other's. The
-//! wait ends with the first deadline at the latest, and at once where something is at hand that no descriptor tells of.
+//! guest now. Only who is waited for is in it: poll(2) takes no more entries than a process may have descriptors (RLIMIT_NOFILE),
+//! and the sandbox leaves no more than there are. The wait ends with the first deadline at the latest, and at once where something is
+//! at hand that no descriptor tells of.
 
 use std::os::fd::AsFd;
+#[cfg(not(target_os = "linux"))]
+use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::{Relay, RelayError};
 use crate::channel::Channel;
+#[cfg(target_os = "linux")]
+use crate::companion::Companion;
 use crate::engine::{Allowance, Instant};
 use crate::forwards::Forwards;
 use crate::lifeline::timeout_until;
@@ -25,6 +30,7 @@ pub(super) struct Ready {
     pub(super) signal: bool,
     pub(super) channel: bool,
     pub(super) forwards: bool,
+    pub(super) companion: bool,
 }
 
 impl Relay {
@@ -43,6 +49,11 @@ impl Relay {
 
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let (signals, maker) = self.lifeline.descriptors();
+        // One that has nothing to say would be heard to end.
+        #[cfg(target_os = "linux")]
+        let companion = self.companion.as_ref().and_then(Companion::line);
+        #[cfg(not(target_os = "linux"))]
+        let companion: Option<BorrowedFd<'_>> = None;
         let waited_for = [
             pause.is_none().then(|| readable(self.guest.as_fd())),
             Some(readable(self.host.readiness())),
@@ -50,9 +61,19 @@ impl Relay {
             maker.map(readable),
             self.channel.as_ref().and_then(Channel::poll_fd),
             self.forwards.as_ref().and_then(Forwards::poll_fd).map(readable),
+            companion.map(readable),
         ];
-        let mut set = waited_for.clone().map(|place| place.unwrap_or(readable(signals)));
-        let woken = poll(&mut set, timeout_until(deadline, now));
+        let mut set: [_; 7] = std::array::from_fn(|_| readable(signals));
+        let mut places = [usize::MAX; 7];
+        let mut count = 0;
+        for (place, fd) in places.iter_mut().zip(waited_for) {
+            if let Some(fd) = fd {
+                set[count] = fd;
+                *place = count;
+                count += 1;
+            }
+        }
+        let woken = poll(&mut set[..count], timeout_until(deadline, now));
         self.tally.wakeups += 1;
         match woken {
             Ok(_) => {}
@@ -60,12 +81,12 @@ impl Relay {
             Err(errno) => return Err(RelayError::Poll(errno)),
         }
         // An error or a hang-up is found out by the read or the look that follows.
-        let is_ready = |place: usize| waited_for[place].is_some() && set[place].any().unwrap_or(true);
-        let [guest, host, signal, maker_ended, channel, forwards] = [0, 1, 2, 3, 4, 5].map(is_ready);
+        let is_ready = |place: usize| set[..count].get(place).is_some_and(|fd| fd.any().unwrap_or(true));
+        let [guest, host, signal, maker_ended, channel, forwards, companion] = places.map(is_ready);
         if maker_ended {
             self.lifeline.maker_ended(now);
         }
-        Ok(Ready { guest, host: host || held, signal, channel: channel || channel_has_work, forwards })
+        Ok(Ready { guest, host: host || held, signal, channel: channel || channel_has_work, forwards, companion })
     }
 
     /// When the first of those whose time comes has to be called, a guest that pauses among them.

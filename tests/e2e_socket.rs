@@ -151,7 +151,10 @@ fn what_a_killed_softnet_left_is_replaced_and_what_is_in_use_is_not() {
         assert!(path.exists());
         let mut softnet = wait_for_vm(&bed, &path);
         assert_refused(&start(&bed, &path).wait_end(PATIENCE), &["--socket", "another program listens"]);
+        // It looks when the sender is gone, and not before.
+        softnet.signal(Signal::SIGSTOP);
         vm(&folder, "vm").send_to(&[0; 60], &path).expect("sent");
+        softnet.signal(Signal::SIGCONT);
         softnet.wait_said("answered").expect("whoever is gone already is not the guest");
         drop(softnet);
     });

@@ -205,13 +205,7 @@ impl Relay {
             self.look_for_owner(now);
             self.report(now);
             self.tell_forwards(ready.forwards);
-            #[cfg(target_os = "linux")]
-            if ready.companion
-                && let Some(companion) = &mut self.companion
-            {
-                // It has nothing to say but that it has ended, which is told by this.
-                companion.hear(&mut [0; MAX_MESSAGE]);
-            }
+            self.hear_companion(ready.companion);
             self.watch.turn(now);
             self.keep_record(now);
         }
@@ -224,6 +218,17 @@ impl Relay {
             forwards.listen();
         }
         forwards.turn(self.engine.lease().map(|lease| lease.address), &mut *self.host);
+    }
+
+    /// It has nothing to say but that it has ended, and to hear that is to tell it.
+    fn hear_companion(&mut self, is_heard: bool) {
+        #[cfg(target_os = "linux")]
+        if is_heard && let Some(companion) = &mut self.companion {
+            companion.hear(&mut [0; MAX_MESSAGE]);
+        }
+        // Elsewhere there is none.
+        #[cfg(not(target_os = "linux"))]
+        let _ = is_heard;
     }
 
     fn relay_guest_frames(&mut self, now: Instant) -> Result<(), RelayError> {

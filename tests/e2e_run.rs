@@ -332,10 +332,11 @@ fn ctrl_c_at_the_terminal_reaches_the_command_once_and_softnet_not_at_all() {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can be run");
         let line = format!("{} run -- {}", bed.setuid.display(), program.display());
         let log = Path::new(SCRATCH).join("typescript");
-        // The terminal's other end: Ctrl-C once the command is there.
+        // The terminal's other end: Ctrl-C once the command is there. `exec`, since a shell that waits would hear it, too, and end
+        // by it whatever softnet does.
         let script = format!(
             "{{ while ! grep -q begun {log}; do sleep 0.05; done; printf '\\003'; sleep 3; }} | \
-             script --quiet --flush --return --command \"$LINE\" {log} >&2",
+             script --quiet --flush --return --command \"exec $LINE\" {log} >&2",
             log = log.display()
         );
         let mut terminal = Command::new("sh");

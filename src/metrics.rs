@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::companion::line::Told;
 use crate::companion::{self, Companion, CompanionError, Plan, Waited};
-use crate::lifeline::{End, Lifeline};
+use crate::lifeline::{Lifeline, Stop};
 use crate::privilege::{Identity, PrivilegeError, Standing};
 use crate::relay::Sink;
 use crate::sandbox::{Leave, Room, calls};
@@ -93,11 +93,11 @@ fn refused(path: &Path, identity: Identity, reason: String) -> MetricsError {
 }
 
 /// Starts the companion, after the setup's last program was run, and has it try as well: it is confined, and a caller's further groups
-/// are gone. The inner error says that the end came meanwhile.
+/// are gone.
 ///
 /// # Errors
-/// What failed.
-pub fn start(place: Place, lifeline: &mut Lifeline) -> Result<Result<MetricsFile, End>, MetricsError> {
+/// What failed, or softnet's own end.
+pub fn start(place: Place, lifeline: &mut Lifeline) -> Result<MetricsFile, Stop<MetricsError>> {
     let Place { path, identity, directory, keeper } = place;
     let refused = |reason: String| refused(&path, identity, reason);
     let left = [Leave::WriteIn(directory)];
@@ -105,15 +105,11 @@ pub fn start(place: Place, lifeline: &mut Lifeline) -> Result<Result<MetricsFile
     let room = Room { calls: calls::METRICS, left: &left, descriptors: 64 };
     let work = move |line| keeper.keep(line);
     let plan = Plan { purpose: "--metrics-file", name: c"softnet-metrics", kept: &[directory], room, work };
-    let companion = match companion::start(identity, plan, lifeline)? {
-        Ok(companion) => companion,
-        Err(end) => return Ok(Err(end)),
-    };
-    Ok(match companion.wait_for(keeper::READY, lifeline) {
+    let companion = companion::start(identity, plan, lifeline).map_err(Stop::widen)?;
+    match companion.wait_for(keeper::READY, lifeline)? {
         Waited::Expected => Ok(MetricsFile { companion, is_behind: false }),
-        Waited::Else(reason) => return Err(refused(reason)),
-        Waited::Over(end) => Err(end),
-    })
+        Waited::Else(reason) => Err(Stop::Failed(refused(reason))),
+    }
 }
 
 /// The directory's number, and who keeps a file in it, tried.

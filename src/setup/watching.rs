@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::SetupError;
 use crate::cli::{CaptureOptions, Serve};
 #[cfg(target_os = "linux")]
-use crate::lifeline::{End, Lifeline};
+use crate::lifeline::{Lifeline, Stop};
 use crate::logging;
 #[cfg(target_os = "linux")]
 use crate::metrics;
@@ -28,18 +28,18 @@ pub(super) fn watch(serve: &Serve, capture: Option<Capture>) -> Watch {
     }
 }
 
-/// When and where the counters are told; the inner error says that the end came meanwhile.
+/// When and where the counters are told.
 #[cfg(target_os = "linux")]
 pub(super) fn reports(
     serve: &Serve,
     place: Option<metrics::Place>,
     lifeline: &mut Lifeline,
-) -> Result<Result<Reports, End>, SetupError> {
+) -> Result<Reports, Stop<SetupError>> {
     let interval = stats_interval(serve);
     let reports = Reports::new(interval);
-    let Some(place) = place else { return Ok(Ok(reports)) };
-    let kept = metrics::start(place, lifeline)?;
-    Ok(kept.map(|file| reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL))))
+    let Some(place) = place else { return Ok(reports) };
+    let file = metrics::start(place, lifeline).map_err(Stop::widen)?;
+    Ok(reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL)))
 }
 
 pub(super) fn stats_interval(serve: &Serve) -> Option<Duration> {

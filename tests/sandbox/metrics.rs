@@ -49,7 +49,7 @@ fn start(directory: RawFd, work: impl FnOnce(Line)) -> Companion {
     let left = [Leave::WriteIn(directory)];
     let room = Room { calls: calls::METRICS, left: &left, descriptors: 64 };
     let plan = Plan { purpose: "tests", name: c"softnet-tests", kept: &[directory], room, work };
-    let companion = companion::start(identity, plan, &mut lifeline).unwrap().unwrap();
+    let companion = companion::start(identity, plan, &mut lifeline).unwrap();
     drop(guest);
     companion
 }

@@ -42,7 +42,7 @@ fn run() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    logging::start(cli.serve.as_ref().map(|serve| serve.watching.log_format.into()).unwrap_or_default());
+    logging::start(cli.serve.as_ref().map(|serve| serve.watch.log_format.into()).unwrap_or_default());
     if let Some(command) = cli.command {
         return Ok(subcommand::run(started.standing, command)?);
     }

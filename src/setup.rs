@@ -34,7 +34,7 @@ use log::{debug, info, warn};
 use thiserror::Error;
 
 use crate::administrator::{Administrator, AdministratorError, FILE};
-use crate::cli::Serve;
+use crate::cli::ServeOptions;
 use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError, Owner};
 use crate::lifeline::{Lifeline, Stop};
@@ -43,7 +43,7 @@ use crate::listener::{self, Leftover, ListenError, Met};
 use crate::metrics;
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
-use crate::record::Keeper;
+use crate::record::RecordWriter;
 use crate::relay::Relay;
 #[cfg(not(target_os = "linux"))]
 use crate::relay::Reports;
@@ -167,7 +167,7 @@ pub fn renounce() -> Result<Started, SetupError> {
 /// # Errors
 /// What failed, on what, and how to mend it, or the end before the guest's first frame. Nothing that this process made stays behind but
 /// what the next start adopts.
-pub fn run(started: Started, serve: &Serve) -> Result<(Relay, Confined), Stop<SetupError>> {
+pub fn run(started: Started, serve: &ServeOptions) -> Result<(Relay, Confined), Stop<SetupError>> {
     let Started { standing, directory } = started;
 
     // 2. The descriptors, looked at.
@@ -186,7 +186,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<(Relay, Confined), Stop<Se
     let administrator = Administrator::read()?;
     administrator.check_caller(standing)?;
     check_rights(standing, serve, &administrator)?;
-    let exposed = forwards::check(standing, &serve.forwards)?;
+    let exposed = forwards::check(standing, &serve.forward)?;
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
     // 5. What the caller names, by its rights: among it may be descriptors that are closed next. What was handed over, and no other
@@ -212,7 +212,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<(Relay, Confined), Stop<Se
     let mut lifeline = Lifeline::with(signals, guest.as_fd()).map_err(SetupError::Lifeline)?;
     let exposed = exposed.bind(standing, identity, &mut lifeline)?;
     #[cfg(target_os = "linux")]
-    let place = serve.watching.metrics_file.as_ref().map(|path| metrics::open(path, identity, standing)).transpose()?;
+    let place = serve.watch.metrics_file.as_ref().map(|path| metrics::open(path, identity, standing)).transpose()?;
 
     // 7. The host's link.
     let effective = administrator.effective(serve.policy()?);
@@ -236,7 +236,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<(Relay, Confined), Stop<Se
         network: *host.network(),
         policy: effective.policy,
         administrator: effective.administrator,
-        refusals: serve.refusing.refusals(),
+        refusals: serve.reject.refusals(),
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
         exposed: exposed.for_the_engine(),
@@ -257,7 +257,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<(Relay, Confined), Stop<Se
     let relay = Relay::new(guest, host, engine, lifeline)
         .with_reports(reports)
         .with_watch(watching::watch(serve, capture))
-        .with_record(record.map(Keeper::new))
+        .with_record(record.map(RecordWriter::new))
         .with_forwards(forwards);
     #[cfg(target_os = "linux")]
     let relay = relay.with_companion(remover);
@@ -282,7 +282,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<(Relay, Confined), Stop<Se
 }
 
 /// What only root itself may ask for, and whom the administrator lets: it reaches beyond the caller's own guest.
-fn check_rights(standing: Standing, serve: &Serve, administrator: &Administrator) -> Result<(), SetupError> {
+fn check_rights(standing: Standing, serve: &ServeOptions, administrator: &Administrator) -> Result<(), SetupError> {
     if serve.bridge.as_ref().is_some_and(|bridge| !administrator.may_name_bridge(standing, bridge)) {
         return Err(SetupError::RootOnly { flag: "--bridge" });
     }
@@ -314,7 +314,7 @@ pub(crate) fn warn_of_loopholes(policy: &PolicyEntries, gateway: Ipv4Addr) {
 
 /// Opens the host's link.
 fn open_host(
-    serve: &Serve,
+    serve: &ServeOptions,
     isolation: Isolation,
     owner: Owner,
     lifeline: &mut Lifeline,

@@ -35,7 +35,7 @@ pub struct Losses {
 
 /// What the relay counts itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct RelayCounters {
     /// Batches, by the direction of their frames.
     reads: [Reads; 2],
     /// Losses.
@@ -46,7 +46,7 @@ pub struct Tally {
     pub wakeups: u64,
 }
 
-impl Tally {
+impl RelayCounters {
     /// A batch was read.
     pub fn note_read(&mut self, direction: Direction, frames: usize) {
         if frames > 0 {
@@ -88,7 +88,7 @@ pub struct Snapshot<'a> {
     /// The filter's counters.
     pub counters: &'a Counters,
     /// The relay's.
-    pub tally: Tally,
+    pub relay_counters: RelayCounters,
     /// Frames of the host's that were none.
     pub unusable: u64,
     /// The lease, and how long it lasts.
@@ -139,16 +139,21 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn snapshot(engine: &Engine) -> Snapshot<'_> {
-        let mut tally = Tally { replies: 3, wakeups: 4, lost: Losses { to_guest: 5, to_host: 6 }, ..Tally::default() };
-        tally.note_read(Direction::FromGuest, 2);
-        tally.note_read(Direction::FromGuest, 0);
+        let mut relay_counters = RelayCounters {
+            replies: 3,
+            wakeups: 4,
+            lost: Losses { to_guest: 5, to_host: 6 },
+            ..RelayCounters::default()
+        };
+        relay_counters.note_read(Direction::FromGuest, 2);
+        relay_counters.note_read(Direction::FromGuest, 0);
         Snapshot {
             pid: 4711,
             guest: EthernetAddress(GUEST),
             uptime: Duration::from_millis(90_250),
             state: State::Up,
             counters: engine.counters(),
-            tally,
+            relay_counters,
             unusable: 7,
             lease: Some(([192, 168, 64, 2].into(), Duration::from_millis(599_900))),
             flows: 8,

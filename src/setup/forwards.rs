@@ -50,7 +50,7 @@ pub enum ForwardsError {
 pub(super) struct Asked(Vec<Forward>);
 
 /// Whether this caller may ask for these.
-pub(super) fn check(standing: Standing, forwards: &cli::Forwards) -> Result<Asked, ForwardsError> {
+pub(super) fn check(standing: Standing, forwards: &cli::ForwardOptions) -> Result<Asked, ForwardsError> {
     let list = forwards.list().map_err(ForwardsError::List)?;
     match list.iter().find(|forward| forward.external < FREE_FOR_ALL) {
         Some(&forward) if standing != Standing::Root => Err(ForwardsError::RootOnly(forward)),

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::SetupError;
-use crate::cli::{CaptureOptions, Serve};
+use crate::cli::{CaptureOptions, ServeOptions};
 #[cfg(target_os = "linux")]
 use crate::lifeline::{Lifeline, Stop};
 use crate::logging;
@@ -16,10 +16,10 @@ use crate::relay::Reports;
 use crate::watch::{Capture, DropLog, Watch};
 
 /// What looks at verdicts.
-pub(super) fn watch(serve: &Serve, capture: Option<Capture>) -> Watch {
+pub(super) fn watch(serve: &ServeOptions, capture: Option<Capture>) -> Watch {
     let mut watch = Watch::default();
     // RUST_LOG=softnet=debug asks for all that softnet has to say.
-    if serve.watching.log_drops || log::log_enabled!(target: "softnet::drops", log::Level::Debug) {
+    if serve.watch.log_drops || log::log_enabled!(target: "softnet::drops", log::Level::Debug) {
         watch = watch.with_drop_log(DropLog::new(logging::format()));
     }
     match capture {
@@ -31,7 +31,7 @@ pub(super) fn watch(serve: &Serve, capture: Option<Capture>) -> Watch {
 /// When and where the counters are told.
 #[cfg(target_os = "linux")]
 pub(super) fn reports(
-    serve: &Serve,
+    serve: &ServeOptions,
     place: Option<metrics::Place>,
     lifeline: &mut Lifeline,
 ) -> Result<Reports, Stop<SetupError>> {
@@ -42,13 +42,13 @@ pub(super) fn reports(
     Ok(reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL)))
 }
 
-pub(super) fn stats_interval(serve: &Serve) -> Option<Duration> {
-    serve.watching.stats_interval.map(|seconds| Duration::from_secs(seconds.into()))
+pub(super) fn stats_interval(serve: &ServeOptions) -> Option<Duration> {
+    serve.watch.stats_interval.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// Opens the file of the capture, if one is wanted, as the user whom softnet becomes could.
 pub(super) fn open_capture(
-    serve: &Serve,
+    serve: &ServeOptions,
     identity: Identity,
     standing: Standing,
     directory: Option<OwnedFd>,

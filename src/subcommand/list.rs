@@ -12,7 +12,7 @@ use super::{SubcommandError, print};
 use crate::engine::colons;
 use crate::host::tap::{self, Running};
 use crate::privilege::{self, Identity, Standing};
-use crate::record::{Record, Tally};
+use crate::record::{Record, Totals};
 use crate::sys::clock;
 
 /// How the answer is written.
@@ -157,7 +157,7 @@ impl List {
                     None => f.write_str(", \"lease\": null")?,
                 }
                 write!(f, ", \"rules\": {}", record.rules)?;
-                for (side, Tally { frames, bytes, dropped }) in
+                for (side, Totals { frames, bytes, dropped }) in
                     [("from_guest", record.from_guest), ("from_host", record.from_host)]
                 {
                     write!(f, ", \"{side}\": {{\"frames\": {frames}, \"bytes\": {bytes}, \"dropped\": {dropped}}}")?;
@@ -176,7 +176,7 @@ fn dropped(Record { from_guest, from_host, lost: [to_guest, to_host], .. }: Reco
     [from_guest.dropped, from_host.dropped, to_guest, to_host].into_iter().fold(0, u64::saturating_add)
 }
 
-fn traffic(Tally { frames, bytes, .. }: Tally) -> String {
+fn traffic(Totals { frames, bytes, .. }: Totals) -> String {
     format!("{frames} / {}", size(bytes))
 }
 
@@ -213,8 +213,8 @@ mod tests {
         Record {
             lease: Some(([192, 168, 64, 7].into(), 600_000_000)),
             rules: 3,
-            from_guest: Tally { frames: 1000, bytes: 20_480, dropped: 1 },
-            from_host: Tally { frames: 4, bytes: 500, dropped: 2 },
+            from_guest: Totals { frames: 1000, bytes: 20_480, dropped: 1 },
+            from_host: Totals { frames: 4, bytes: 500, dropped: 2 },
             lost: [3, u64::MAX],
         }
     }

@@ -119,19 +119,13 @@ pub enum State {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::engine::{Config, Engine, Instant, Network};
+    use crate::engine::{Config, Engine, Instant, sample};
 
     pub(crate) const GUEST: [u8; 6] = [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee];
 
     /// An engine that has dropped two frames of the guest's, for one reason.
     pub(crate) fn engine() -> Engine {
-        let network = Network {
-            gateway: [192, 168, 64, 1].into(),
-            gateway_mac: None,
-            subnet: "192.168.64.0/24".parse().unwrap(),
-            max_frame: 1514,
-        };
-        let mut engine = Engine::new(Config::new(EthernetAddress(GUEST), network, [1, 2]));
+        let mut engine = Engine::new(Config::new(EthernetAddress(GUEST), sample::network(), [1, 2]));
         for _ in 0..2 {
             let _ = engine.on_guest_frame(&[0; 3], Instant::from_secs(1));
         }

@@ -26,6 +26,8 @@ pub mod names;
 pub mod policy;
 pub mod rate;
 pub mod reply;
+#[cfg(test)]
+pub(crate) mod sample;
 mod special;
 mod transactions;
 pub mod troubles;

@@ -1,5 +1,7 @@
 //! An engine with nothing special about it, for the unit tests of what is around it.
 
+#![forbid(unsafe_code)]
+
 use ipnet::Ipv4Net;
 
 use super::{Config, Engine, EthernetAddress, Network};

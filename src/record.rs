@@ -16,6 +16,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 
 use crate::engine::{Counters, Direction, Duration, Engine, Instant};
+use crate::stats::Losses;
 
 /// The length of a record: each call writes so much, at the start of the file.
 pub const LENGTH: usize = 512;
@@ -35,8 +36,8 @@ pub struct Record {
     pub from_guest: Totals,
     /// What came from the host for it.
     pub from_host: Totals,
-    /// Frames that passed and that the receiver did not take: the guest, the host.
-    pub lost: [u64; 2],
+    /// Frames that passed and that the receiver did not take.
+    pub lost: Losses,
 }
 
 /// What came from one side.
@@ -53,15 +54,14 @@ pub struct Totals {
 impl Totals {
     fn of(counters: &Counters, direction: Direction) -> Self {
         let forwarded = counters.forwarded(direction);
-        let dropped = counters.drops(direction).map(|(_, count)| count).sum();
-        Totals { frames: forwarded.frames, bytes: forwarded.bytes, dropped }
+        Totals { frames: forwarded.frames, bytes: forwarded.bytes, dropped: counters.dropped_total(direction) }
     }
 }
 
 impl Record {
     /// What there is to tell of an engine, and of what was lost behind it.
     #[must_use]
-    pub fn of(engine: &Engine, lost: [u64; 2]) -> Self {
+    pub fn of(engine: &Engine, lost: Losses) -> Self {
         let counters = engine.counters();
         Record {
             lease: engine.lease().map(|lease| (lease.address, micros(lease.expires))),
@@ -76,7 +76,7 @@ impl Record {
     #[must_use]
     pub fn encode(&self) -> [u8; LENGTH] {
         let (address, expires) = self.lease.unwrap_or((Ipv4Addr::UNSPECIFIED, 0));
-        let [to_guest, to_host] = self.lost;
+        let Losses { to_guest, to_host } = self.lost;
         let side = |Totals { frames, bytes, dropped }: Totals| format!("{frames} {bytes} {dropped}");
         let (guest, host) = (side(self.from_guest), side(self.from_host));
         let text = format!("{FORM} {address} {expires} {} {guest} {host} {to_guest} {to_host}", self.rules);
@@ -111,7 +111,7 @@ impl Record {
             rules,
             from_guest: Totals { frames: a, bytes: b, dropped: c },
             from_host: Totals { frames: d, bytes: e, dropped: f },
-            lost: [to_guest, to_host],
+            lost: Losses { to_guest, to_host },
         })
     }
 }
@@ -169,7 +169,7 @@ mod tests {
             rules: 3,
             from_guest: Totals { frames: 1, bytes: 2, dropped: 3 },
             from_host: Totals { frames: 4, bytes: 5, dropped: 6 },
-            lost: [7, 8],
+            lost: Losses { to_guest: 7, to_host: 8 },
         }
     }
 
@@ -181,7 +181,7 @@ mod tests {
             rules: u64::MAX,
             from_guest: most,
             from_host: most,
-            lost: [u64::MAX; 2],
+            lost: Losses { to_guest: u64::MAX, to_host: u64::MAX },
         };
         for record in [Record::default(), record(), longest] {
             assert_eq!(Record::decode(&record.encode()), Some(record));
@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_half_of_two_writes_is_no_record() {
-        let (old, new) = (record().encode(), Record { lost: [9, 9], rules: 4, ..record() }.encode());
+        let (old, new) =
+            (record().encode(), Record { lost: Losses { to_guest: 9, to_host: 9 }, rules: 4, ..record() }.encode());
         let end = old.iter().position(|&byte| byte == b'\n').expect("a line");
         let differs = |at: usize| old[..at] != new[..at] && old[at..] != new[at..];
         let halves: Vec<usize> = (0..end).filter(|&at| differs(at)).collect();

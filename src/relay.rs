@@ -330,7 +330,7 @@ impl Relay {
         if let Some(writer) = &mut self.record
             && writer.is_due(now)
         {
-            writer.keep(Record::of(&self.engine, [self.counters.lost.to_guest, self.counters.lost.to_host]), now);
+            writer.keep(Record::of(&self.engine, self.counters.lost), now);
         }
     }
 }

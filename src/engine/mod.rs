@@ -343,12 +343,6 @@ impl Engine {
         self.rules
     }
 
-    /// How many rules another policy would come to with this gateway.
-    #[must_use]
-    pub fn rule_count_of(&self, policy: &PolicyEntries) -> usize {
-        policy.rule_count(self.gateway)
-    }
-
     /// How many flows are live at the latest time that the engine was told. It takes some time, in proportion to
     /// [`flows::MAX_FLOWS`]: not for every frame.
     #[must_use]

@@ -13,6 +13,7 @@ use crate::engine::colons;
 use crate::host::tap::{self, Running};
 use crate::privilege::{self, Identity, Standing};
 use crate::record::{Record, Totals};
+use crate::stats::Losses;
 use crate::sys::clock;
 
 /// How the answer is written.
@@ -162,7 +163,7 @@ impl List {
                 {
                     write!(f, ", \"{side}\": {{\"frames\": {frames}, \"bytes\": {bytes}, \"dropped\": {dropped}}}")?;
                 }
-                let [to_guest, to_host] = record.lost;
+                let Losses { to_guest, to_host } = record.lost;
                 write!(f, ", \"lost\": {{\"to_guest\": {to_guest}, \"to_host\": {to_host}}}")?;
             }
             f.write_str("}")?;
@@ -172,7 +173,7 @@ impl List {
 }
 
 /// All that went nowhere, either way. A liar's numbers may not fit together.
-fn dropped(Record { from_guest, from_host, lost: [to_guest, to_host], .. }: Record) -> u64 {
+fn dropped(Record { from_guest, from_host, lost: Losses { to_guest, to_host }, .. }: Record) -> u64 {
     [from_guest.dropped, from_host.dropped, to_guest, to_host].into_iter().fold(0, u64::saturating_add)
 }
 
@@ -215,7 +216,7 @@ mod tests {
             rules: 3,
             from_guest: Totals { frames: 1000, bytes: 20_480, dropped: 1 },
             from_host: Totals { frames: 4, bytes: 500, dropped: 2 },
-            lost: [3, u64::MAX],
+            lost: Losses { to_guest: 3, to_host: u64::MAX },
         }
     }
 

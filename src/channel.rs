@@ -162,7 +162,7 @@ mod tests {
     use nix::sys::socket::{setsockopt, sockopt};
 
     use super::*;
-    use crate::engine::{Config, EthernetAddress, Network};
+    use crate::engine::sample;
 
     const GET: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"softnet.policy.get\"}\n";
     /// Of one rule.
@@ -180,16 +180,7 @@ mod tests {
     fn bench() -> Bench {
         let (ours, client) = UnixStream::pair().unwrap();
         client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let engine = Engine::new(Config::new(
-            EthernetAddress([2, 0, 0, 0, 0, 1]),
-            Network {
-                gateway: [192, 168, 64, 1].into(),
-                gateway_mac: None,
-                subnet: "192.168.64.0/24".parse().unwrap(),
-                max_frame: 1514,
-            },
-            [1, 2],
-        ));
+        let engine = sample::engine();
         let copy = ours.try_clone().unwrap();
         Bench { channel: Channel::new(ours.into(), &engine, ChannelNames::Refused), engine, client, copy }
     }

@@ -6,7 +6,7 @@
 mod capture;
 mod doctor;
 mod explain;
-mod forwards;
+mod forward;
 mod guest;
 mod help;
 mod rate;
@@ -22,14 +22,14 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use capture::CaptureOptions;
-pub use doctor::DoctorArgs;
-pub use explain::{Destination, Explain, Means};
-pub use forwards::{Carrier, Forward, ForwardList, Forwards, MAX_FORWARDS};
-pub use guest::GuestArgs;
+pub use doctor::DoctorOptions;
+pub use explain::{Destination, ExplainOptions, Means};
+pub use forward::{Carrier, Forward, ForwardList, ForwardOptions, MAX_FORWARDS};
+pub use guest::GuestOptions;
 pub use help::{folded, one_line};
-pub use reject::Refusing;
-pub use run::{READY_FD, Run};
-pub use serve::{LEASE_SECONDS, NetTypeName, Serve};
+pub use reject::RejectOptions;
+pub use run::{READY_FD, RunOptions};
+pub use serve::{LEASE_SECONDS, NetTypeName, ServeOptions};
 pub(crate) use values::parse_mac;
 pub use values::{EntryList, NAME_LENGTH};
 pub use watch::{LogFormat, WatchOptions};
@@ -56,7 +56,7 @@ Exit codes: 0 ended in order, 1 failure, 2 usage. Manual: softnet(1).";
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
     // What tells that a guest is to be served: clap's own group of the options has no members once one of them is a group itself.
-    mut_group("Serve", |group| group.arg("vm_mac_address")),
+    mut_group("ServeOptions", |group| group.arg("vm_mac_address")),
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP
 )]
@@ -66,7 +66,7 @@ pub struct Cli {
     pub command: Option<Command>,
     /// How to serve a guest.
     #[command(flatten)]
-    pub serve: Option<Serve>,
+    pub serve: Option<ServeOptions>,
 }
 
 /// The subcommands.
@@ -80,9 +80,9 @@ pub enum Command {
         json: bool,
     },
     /// Start a VM, and softnet between it and the network
-    Run(Run),
+    Run(RunOptions),
     /// Say what a policy makes of destinations, and why
-    Explain(Explain),
+    Explain(ExplainOptions),
     /// Look at softnet's bridges, or take them down
     #[cfg(target_os = "linux")]
     Network {
@@ -91,7 +91,7 @@ pub enum Command {
         action: NetworkAction,
     },
     /// Say what is wrong with this host; changes nothing
-    Doctor(DoctorArgs),
+    Doctor(DoctorOptions),
 }
 
 /// Whether `words`, the program's name first, begin what needs no right, `softnet run` and `softnet explain`: that is told apart
@@ -130,7 +130,7 @@ impl Cli {
             Self::command().error(ErrorKind::ValueValidation, format!("--allow and --block: {error}"))
         })?;
         serve
-            .forwards
+            .forward
             .list()
             .map_err(|error| Self::command().error(ErrorKind::ValueValidation, format!("--expose: {error}")))?;
         // Its first answer would have them, and clients that do not know names expect addresses.

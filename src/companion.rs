@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::lifeline::{End, Lifeline};
+use crate::lifeline::{End, Lifeline, Stop};
 use crate::privilege::{self, Identity, PrivilegeError};
 use crate::sandbox::{self, Room, SandboxError};
 use crate::sys::fork;
@@ -82,20 +82,20 @@ pub struct Companion {
     line: Option<Line>,
 }
 
-/// Starts a companion and waits until it is inside its sandbox. The inner error says that softnet's own end came meanwhile.
+/// Starts a companion and waits until it is inside its sandbox.
 ///
 /// # Errors
-/// What failed on either side.
+/// What failed on either side, or softnet's own end.
 pub fn start<Work>(
     identity: Identity,
     plan: Plan<'_, Work>,
     lifeline: &mut Lifeline,
-) -> Result<Result<Companion, End>, CompanionError>
+) -> Result<Companion, Stop<CompanionError>>
 where
     Work: FnOnce(Line),
 {
     let Plan { purpose, name, kept, room, work } = plan;
-    let failed = |source| CompanionError::Start { purpose, source };
+    let failed = |source| Stop::Failed(CompanionError::Start { purpose, source });
     let (ours, theirs) = Line::pair().map_err(failed)?;
     let kept: Vec<RawFd> = kept.iter().copied().chain([theirs.as_fd().as_raw_fd()]).collect();
     fork::run_in_child(&kept, || match confine(identity, name, &room) {
@@ -111,11 +111,10 @@ where
     })
     .map_err(failed)?;
     // What the child took along was moved into the closure, and is closed on this side with it.
-    Ok(match wait_for(&ours, INSIDE, lifeline) {
+    match wait_for(&ours, INSIDE, lifeline)? {
         Waited::Expected => Ok(Companion { purpose, line: Some(ours) }),
-        Waited::Else(reason) => return Err(CompanionError::NotInside { purpose, reason }),
-        Waited::Over(end) => Err(end),
-    })
+        Waited::Else(reason) => Err(Stop::Failed(CompanionError::NotInside { purpose, reason })),
+    }
 }
 
 /// What a companion that is starting says.
@@ -124,25 +123,21 @@ pub(crate) enum Waited {
     Expected,
     /// What it says instead, or that it says nothing.
     Else(String),
-    /// Softnet's own end came meanwhile.
-    Over(End),
 }
 
-fn wait_for(line: &Line, word: &[u8], lifeline: &mut Lifeline) -> Waited {
+fn wait_for(line: &Line, word: &[u8], lifeline: &mut Lifeline) -> Result<Waited, End> {
     let mut buffer = [0; MAX_MESSAGE];
     for _ in 0..STEPS {
         match line.hear(&mut buffer) {
-            Heard::Message(length) if &buffer[..length] == word => return Waited::Expected,
-            Heard::Message(length) => return Waited::Else(String::from_utf8_lossy(&buffer[..length]).into_owned()),
-            Heard::End => return Waited::Else("its process has ended".into()),
-            Heard::Nothing => {
-                if let Err(end) = lifeline.pause(STEP) {
-                    return Waited::Over(end);
-                }
+            Heard::Message(length) if &buffer[..length] == word => return Ok(Waited::Expected),
+            Heard::Message(length) => {
+                return Ok(Waited::Else(String::from_utf8_lossy(&buffer[..length]).into_owned()));
             }
+            Heard::End => return Ok(Waited::Else("its process has ended".into())),
+            Heard::Nothing => lifeline.pause(STEP)?,
         }
     }
-    Waited::Else(format!("it takes more than {} s", STEPS / 1000))
+    Ok(Waited::Else(format!("it takes more than {} s", STEPS / 1000)))
 }
 
 /// The child's way into its sandbox.
@@ -171,10 +166,11 @@ impl Companion {
     }
 
     /// Waits, in the setup phase, for a first word of its own, besides that it is inside.
-    pub(crate) fn wait_for(&self, word: &[u8], lifeline: &mut Lifeline) -> Waited {
-        self.line
-            .as_ref()
-            .map_or_else(|| Waited::Else("its process has ended".into()), |line| wait_for(line, word, lifeline))
+    pub(crate) fn wait_for(&self, word: &[u8], lifeline: &mut Lifeline) -> Result<Waited, End> {
+        match &self.line {
+            Some(line) => wait_for(line, word, lifeline),
+            None => Ok(Waited::Else("its process has ended".into())),
+        }
     }
 
     /// Sends it a message of 1 to [`MAX_MESSAGE`] bytes, which is lost if it is behind.

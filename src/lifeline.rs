@@ -28,6 +28,31 @@ pub enum End {
     GuestGone,
 }
 
+/// Why a step that waits comes to nothing: softnet ends meanwhile, which is in order, or the step fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop<E> {
+    /// The end came.
+    Ended(End),
+    /// The step failed.
+    Failed(E),
+}
+
+impl<E> Stop<E> {
+    /// The same to a caller, of whose failures this is one.
+    pub fn widen<F: From<E>>(self) -> Stop<F> {
+        match self {
+            Stop::Ended(end) => Stop::Ended(end),
+            Stop::Failed(error) => Stop::Failed(error.into()),
+        }
+    }
+}
+
+impl<E> From<End> for Stop<E> {
+    fn from(end: End) -> Self {
+        Stop::Ended(end)
+    }
+}
+
 /// Watches for what ends softnet.
 #[derive(Debug)]
 pub struct Lifeline {

@@ -27,9 +27,9 @@ use thiserror::Error;
 
 #[cfg(target_os = "linux")]
 use crate::companion::{Companion, CompanionError};
-use crate::lifeline::End;
 #[cfg(target_os = "linux")]
 use crate::lifeline::Lifeline;
+use crate::lifeline::{End, Stop};
 use crate::privilege::{Identity, Standing};
 use crate::sys::named::{self, Name, NameError};
 use crate::sys::sender::{self, Sender, Waiting};
@@ -53,7 +53,7 @@ pub enum ListenError {
     },
     /// It cannot be waited for.
     #[error("--socket: waiting for the VM fails: {0}")]
-    Wait(#[from] io::Error),
+    Wait(io::Error),
 }
 
 /// The guest's socket, and the name that it was met by.
@@ -81,18 +81,16 @@ impl Leftover {
         Leftover { name: Some(name), identity, standing }
     }
 
-    /// Has a companion see to it. The inner error says that softnet's own end came meanwhile.
+    /// Has a companion see to it.
     ///
     /// # Errors
-    /// That there is no companion.
+    /// That there is no companion, or softnet's own end.
     #[cfg(target_os = "linux")]
-    pub fn hand_over(mut self, lifeline: &mut Lifeline) -> Result<Result<Option<Companion>, End>, CompanionError> {
-        let Some(name) = &self.name else { return Ok(Ok(None)) };
-        let started = remover::start(name, self.identity, lifeline)?;
-        if started.is_ok() {
-            self.name = None;
-        }
-        Ok(started.map(Some))
+    pub fn hand_over(mut self, lifeline: &mut Lifeline) -> Result<Option<Companion>, Stop<CompanionError>> {
+        let Some(name) = &self.name else { return Ok(None) };
+        let companion = remover::start(name, self.identity, lifeline)?;
+        self.name = None;
+        Ok(Some(companion))
     }
 }
 
@@ -105,57 +103,46 @@ impl Drop for Leftover {
     }
 }
 
-/// Makes the socket at `path` and waits for the first who speaks to it. The inner error says that a signal came first. By the rights
-/// of whoever the process acts for.
+/// Makes the socket at `path` and waits for the first who speaks to it. By the rights of whoever the process acts for.
 ///
 /// # Errors
-/// What failed, on what. No socket stays behind.
-pub fn meet(path: &Path, signals: &Signals) -> Result<Result<Met, End>, ListenError> {
-    let failed = |source| ListenError::Name { path: path.to_owned(), source };
+/// What failed, on what, or that a signal came first. No socket stays behind.
+pub fn meet(path: &Path, signals: &Signals) -> Result<Met, Stop<ListenError>> {
+    let failed = |source| Stop::Failed(ListenError::Name { path: path.to_owned(), source });
     let (socket, name) = named::make(path).map_err(failed)?;
     info!("waiting for the VM at {}", path.display());
-    let met = first_peer(&socket, signals).and_then(|peer| match peer {
-        Ok(peer) => clear_the_way(&socket, &peer).map(Ok),
-        Err(end) => Ok(Err(end)),
-    });
-    match met {
-        Ok(Ok(())) => {
-            #[cfg(target_os = "macos")]
-            name.remove();
-            Ok(Ok(Met { socket: socket.into(), name }))
-        }
-        Ok(Err(end)) => {
-            name.remove();
-            Ok(Err(end))
-        }
-        Err(error) => {
-            name.remove();
-            Err(error.into())
-        }
+    let met = first_peer(&socket, signals).and_then(|peer| clear_the_way(&socket, &peer).map_err(failed_waiting));
+    if met.is_err() || cfg!(target_os = "macos") {
+        name.remove();
     }
+    met.map(|()| Met { socket: socket.into(), name })
+}
+
+fn failed_waiting(error: io::Error) -> Stop<ListenError> {
+    Stop::Failed(ListenError::Wait(error))
 }
 
 /// Waits for a datagram of somebody who can be answered, and connects to them.
-fn first_peer(socket: &UnixDatagram, signals: &Signals) -> io::Result<Result<Sender, End>> {
+fn first_peer(socket: &UnixDatagram, signals: &Signals) -> Result<Sender, Stop<ListenError>> {
     loop {
         let mut polled = [socket.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(failed_waiting(errno.into())),
         }
         if signals.caught() {
-            return Ok(Err(End::Signal));
+            return Err(End::Signal.into());
         }
-        let Some(Waiting { sender: from, .. }) = sender::waiting(socket)? else { continue };
+        let Some(Waiting { sender: from, .. }) = sender::waiting(socket).map_err(failed_waiting)? else { continue };
         let reason = match from {
             Some(peer) => match sender::connect(socket, &peer) {
-                Ok(()) => return Ok(Ok(peer)),
+                Ok(()) => return Ok(peer),
                 Err(error) => format!("{peer} cannot be answered: {error}"),
             },
             None => "its sender has no address to answer to: the VM has to bind its own socket".into(),
         };
         warn!("--socket: a datagram was thrown away: {reason}");
-        sender::discard(socket)?;
+        sender::discard(socket).map_err(failed_waiting)?;
     }
 }
 
@@ -218,7 +205,7 @@ mod tests {
             // What is short afterwards is a bad frame, to be counted as one.
             vm.send_to(&[7; 4], &path).unwrap();
             vm.send_to(&[7; 61], &path).unwrap();
-            let peer = first_peer(&ours, &signals).unwrap().unwrap();
+            let peer = first_peer(&ours, &signals).unwrap();
             clear_the_way(&ours, &peer).unwrap();
             let expected = if index == 0 { vec![4, 61] } else { vec![60, 4, 61] };
             assert_eq!(lengths(&ours), expected);
@@ -235,7 +222,7 @@ mod tests {
         vm.send_to(b"VFKT", &path).unwrap();
         other.send_to(&[2; 70], &path).unwrap();
         vm.send_to(&[3; 80], &path).unwrap();
-        let peer = first_peer(&ours, &signals).unwrap().unwrap();
+        let peer = first_peer(&ours, &signals).unwrap();
         assert_eq!(peer.path(), Some(folder.0.join("vm").as_path()));
         clear_the_way(&ours, &peer).unwrap();
         assert_eq!(lengths(&ours), [80]);

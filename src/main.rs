@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use softnet::cli::{self, Cli};
+use softnet::lifeline::Stop;
 use softnet::logging;
-use softnet::setup::{self, Outcome};
+use softnet::setup;
 use softnet::subcommand;
 
 /// A failure; 2 is a usage error.
@@ -41,7 +42,7 @@ fn run() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    logging::start(cli.serve.as_ref().map(|serve| serve.watching.log_format.into()).unwrap_or_default());
+    logging::start(cli.serve.as_ref().map(|serve| serve.watch.log_format.into()).unwrap_or_default());
     if let Some(command) = cli.command {
         return Ok(subcommand::run(started.standing, command)?);
     }
@@ -49,12 +50,13 @@ fn run() -> anyhow::Result<ExitCode> {
     if serve.sudo_escalation_probing {
         return Ok(ExitCode::SUCCESS);
     }
-    match setup::run(started, &serve)? {
-        Outcome::Ready(relay, proof) => {
+    match setup::run(started, &serve) {
+        Ok((relay, proof)) => {
             let end = relay.run(&proof)?;
             log::info!("ended: {end}");
         }
-        Outcome::Ended(end) => log::info!("ended before the guest's first frame: {end}"),
+        Err(Stop::Ended(end)) => log::info!("ended before the guest's first frame: {end}"),
+        Err(Stop::Failed(error)) => return Err(error.into()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //! The relay can open nothing. The directory is opened in the setup phase, by the rights of whom softnet becomes, and goes to a
-//! companion (`keeper`) that may make, replace and remove files in it. The relay writes the text and sends it in parts
+//! companion (`writer`) that may make, replace and remove files in it. The relay writes the text and sends it in parts
 //! (`part`); a companion that is behind, since its disk is, loses a version and the frames wait for nothing.
 //!
 //! *Whole or not at all*: each version is a new file beside the old one, and takes its name once it is whole. A symbolic link of
@@ -10,8 +10,8 @@
 //!
 //! Phase: [`open`] and [`start`] belong to the setup. May: `companion`. Must not: wait for the companion while frames come.
 
-mod keeper;
 mod part;
+mod writer;
 
 use std::fs::File;
 use std::io;
@@ -26,12 +26,12 @@ use thiserror::Error;
 
 use crate::companion::line::Told;
 use crate::companion::{self, Companion, CompanionError, Plan, Waited};
-use crate::lifeline::{End, Lifeline};
+use crate::lifeline::{Lifeline, Stop};
 use crate::privilege::{Identity, PrivilegeError, Standing};
-use crate::relay::Sink;
+use crate::relay::Exporter;
 use crate::sandbox::{Leave, Room, calls};
 
-pub use keeper::Keeper;
+pub use writer::MetricsWriter;
 
 /// Every how many seconds the file is written, unless the operator says otherwise.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
@@ -75,7 +75,7 @@ pub struct Place {
     path: PathBuf,
     identity: Identity,
     directory: RawFd,
-    keeper: Keeper,
+    writer: MetricsWriter,
 }
 
 /// Opens the directory of `path` for the caller, and tries it.
@@ -83,9 +83,9 @@ pub struct Place {
 /// # Errors
 /// What the caller may not do.
 pub fn open(path: &Path, identity: Identity, standing: Standing) -> Result<Place, MetricsError> {
-    let (directory, keeper) =
+    let (directory, writer) =
         identity.act(standing, || find(path))?.map_err(|error| refused(path, identity, error.to_string()))?;
-    Ok(Place { path: path.to_owned(), identity, directory, keeper })
+    Ok(Place { path: path.to_owned(), identity, directory, writer })
 }
 
 fn refused(path: &Path, identity: Identity, reason: String) -> MetricsError {
@@ -93,46 +93,42 @@ fn refused(path: &Path, identity: Identity, reason: String) -> MetricsError {
 }
 
 /// Starts the companion, after the setup's last program was run, and has it try as well: it is confined, and a caller's further groups
-/// are gone. The inner error says that the end came meanwhile.
+/// are gone.
 ///
 /// # Errors
-/// What failed.
-pub fn start(place: Place, lifeline: &mut Lifeline) -> Result<Result<MetricsFile, End>, MetricsError> {
-    let Place { path, identity, directory, keeper } = place;
+/// What failed, or softnet's own end.
+pub fn start(place: Place, lifeline: &mut Lifeline) -> Result<MetricsFile, Stop<MetricsError>> {
+    let Place { path, identity, directory, writer } = place;
     let refused = |reason: String| refused(&path, identity, reason);
     let left = [Leave::WriteIn(directory)];
     // The directory, the line, the standard streams, and a file.
     let room = Room { calls: calls::METRICS, left: &left, descriptors: 64 };
-    let work = move |line| keeper.keep(line);
+    let work = move |line| writer.keep(line);
     let plan = Plan { purpose: "--metrics-file", name: c"softnet-metrics", kept: &[directory], room, work };
-    let companion = match companion::start(identity, plan, lifeline)? {
-        Ok(companion) => companion,
-        Err(end) => return Ok(Err(end)),
-    };
-    Ok(match companion.wait_for(keeper::READY, lifeline) {
+    let companion = companion::start(identity, plan, lifeline).map_err(Stop::widen)?;
+    match companion.wait_for(writer::READY, lifeline)? {
         Waited::Expected => Ok(MetricsFile { companion, is_behind: false }),
-        Waited::Else(reason) => return Err(refused(reason)),
-        Waited::Over(end) => Err(end),
-    })
+        Waited::Else(reason) => Err(Stop::Failed(refused(reason))),
+    }
 }
 
 /// The directory's number, and who keeps a file in it, tried.
-fn find(path: &Path) -> io::Result<(RawFd, Keeper)> {
+fn find(path: &Path) -> io::Result<(RawFd, MetricsWriter)> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    if keeper::temporary(name.as_bytes(), u32::MAX).len() > NAME_MAX {
+    if writer::temporary(name.as_bytes(), u32::MAX).len() > NAME_MAX {
         return Err(io::Error::other("the file's name is too long"));
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = nix::fcntl::open(directory, flags, Mode::empty())?;
     let number = directory.as_raw_fd();
-    let keeper = Keeper::new(directory, name, std::process::id());
-    keeper.try_out()?;
-    Ok((number, keeper))
+    let writer = MetricsWriter::new(directory, name, std::process::id());
+    writer.try_out()?;
+    Ok((number, writer))
 }
 
-impl Sink for MetricsFile {
+impl Exporter for MetricsFile {
     /// Sends a version. One that the companion has no room for is lost, and said once.
     fn write(&mut self, text: &str) {
         let told =

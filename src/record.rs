@@ -16,6 +16,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 
 use crate::engine::{Counters, Direction, Duration, Engine, Instant};
+use crate::stats::Losses;
 
 /// The length of a record: each call writes so much, at the start of the file.
 pub const LENGTH: usize = 512;
@@ -32,16 +33,16 @@ pub struct Record {
     /// How many rules its policy comes to.
     pub rules: u64,
     /// What came from the guest.
-    pub from_guest: Tally,
+    pub from_guest: Totals,
     /// What came from the host for it.
-    pub from_host: Tally,
-    /// Frames that passed and that the receiver did not take: the guest, the host.
-    pub lost: [u64; 2],
+    pub from_host: Totals,
+    /// Frames that passed and that the receiver did not take.
+    pub lost: Losses,
 }
 
 /// What came from one side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct Totals {
     /// Frames that passed.
     pub frames: u64,
     /// Their bytes.
@@ -50,24 +51,23 @@ pub struct Tally {
     pub dropped: u64,
 }
 
-impl Tally {
+impl Totals {
     fn of(counters: &Counters, direction: Direction) -> Self {
         let forwarded = counters.forwarded(direction);
-        let dropped = counters.drops(direction).map(|(_, count)| count).sum();
-        Tally { frames: forwarded.frames, bytes: forwarded.bytes, dropped }
+        Totals { frames: forwarded.frames, bytes: forwarded.bytes, dropped: counters.dropped_total(direction) }
     }
 }
 
 impl Record {
     /// What there is to tell of an engine, and of what was lost behind it.
     #[must_use]
-    pub fn of(engine: &Engine, lost: [u64; 2]) -> Self {
+    pub fn of(engine: &Engine, lost: Losses) -> Self {
         let counters = engine.counters();
         Record {
             lease: engine.lease().map(|lease| (lease.address, micros(lease.expires))),
             rules: engine.rule_count() as u64,
-            from_guest: Tally::of(counters, Direction::FromGuest),
-            from_host: Tally::of(counters, Direction::FromHost),
+            from_guest: Totals::of(counters, Direction::FromGuest),
+            from_host: Totals::of(counters, Direction::FromHost),
             lost,
         }
     }
@@ -76,8 +76,8 @@ impl Record {
     #[must_use]
     pub fn encode(&self) -> [u8; LENGTH] {
         let (address, expires) = self.lease.unwrap_or((Ipv4Addr::UNSPECIFIED, 0));
-        let [to_guest, to_host] = self.lost;
-        let side = |Tally { frames, bytes, dropped }: Tally| format!("{frames} {bytes} {dropped}");
+        let Losses { to_guest, to_host } = self.lost;
+        let side = |Totals { frames, bytes, dropped }: Totals| format!("{frames} {bytes} {dropped}");
         let (guest, host) = (side(self.from_guest), side(self.from_host));
         let text = format!("{FORM} {address} {expires} {} {guest} {host} {to_guest} {to_host}", self.rules);
         let line = format!("{text} {:016x}\n", sum(&text));
@@ -109,9 +109,9 @@ impl Record {
         Some(Record {
             lease: (!address.is_unspecified()).then_some((address, expires)),
             rules,
-            from_guest: Tally { frames: a, bytes: b, dropped: c },
-            from_host: Tally { frames: d, bytes: e, dropped: f },
-            lost: [to_guest, to_host],
+            from_guest: Totals { frames: a, bytes: b, dropped: c },
+            from_host: Totals { frames: d, bytes: e, dropped: f },
+            lost: Losses { to_guest, to_host },
         })
     }
 }
@@ -127,17 +127,17 @@ fn micros(at: Instant) -> u64 {
 
 /// The relay's hand on its record.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct RecordWriter {
     file: File,
     next: Instant,
     last: Option<Record>,
 }
 
-impl Keeper {
+impl RecordWriter {
     /// Keeps a record in `file`, from now on.
     #[must_use]
     pub fn new(file: File) -> Self {
-        Keeper { file, next: Instant::from_micros_const(i64::MIN), last: None }
+        RecordWriter { file, next: Instant::from_micros_const(i64::MIN), last: None }
     }
 
     /// Whether it is time to look.
@@ -167,21 +167,21 @@ mod tests {
         Record {
             lease: Some(([192, 168, 64, 7].into(), 1_234_567)),
             rules: 3,
-            from_guest: Tally { frames: 1, bytes: 2, dropped: 3 },
-            from_host: Tally { frames: 4, bytes: 5, dropped: 6 },
-            lost: [7, 8],
+            from_guest: Totals { frames: 1, bytes: 2, dropped: 3 },
+            from_host: Totals { frames: 4, bytes: 5, dropped: 6 },
+            lost: Losses { to_guest: 7, to_host: 8 },
         }
     }
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let most = Tally { frames: u64::MAX, bytes: u64::MAX, dropped: u64::MAX };
+        let most = Totals { frames: u64::MAX, bytes: u64::MAX, dropped: u64::MAX };
         let longest = Record {
             lease: Some(([255; 4].into(), u64::MAX)),
             rules: u64::MAX,
             from_guest: most,
             from_host: most,
-            lost: [u64::MAX; 2],
+            lost: Losses { to_guest: u64::MAX, to_host: u64::MAX },
         };
         for record in [Record::default(), record(), longest] {
             assert_eq!(Record::decode(&record.encode()), Some(record));
@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_half_of_two_writes_is_no_record() {
-        let (old, new) = (record().encode(), Record { lost: [9, 9], rules: 4, ..record() }.encode());
+        let (old, new) =
+            (record().encode(), Record { lost: Losses { to_guest: 9, to_host: 9 }, rules: 4, ..record() }.encode());
         let end = old.iter().position(|&byte| byte == b'\n').expect("a line");
         let differs = |at: usize| old[..at] != new[..at] && old[at..] != new[at..];
         let halves: Vec<usize> = (0..end).filter(|&at| differs(at)).collect();
@@ -236,18 +237,18 @@ mod tests {
             let length = file.read_at(&mut bytes, 0).expect("read");
             Record::decode(&bytes[..length])
         };
-        let mut keeper = Keeper::new(file.try_clone().expect("another descriptor"));
+        let mut writer = RecordWriter::new(file.try_clone().expect("another descriptor"));
         let at = Instant::from_millis;
-        assert!(keeper.is_due(at(5_000)));
-        keeper.keep(record(), at(5_000));
+        assert!(writer.is_due(at(5_000)));
+        writer.keep(record(), at(5_000));
         assert_eq!(read(), Some(record()));
-        assert!(!keeper.is_due(at(5_999)) && keeper.is_due(at(6_000)));
+        assert!(!writer.is_due(at(5_999)) && writer.is_due(at(6_000)));
 
         file.set_len(0).expect("cut");
-        keeper.keep(record(), at(6_000));
+        writer.keep(record(), at(6_000));
         assert_eq!(read(), None, "nothing is new, and nothing is written");
         let new = Record { rules: 4, ..record() };
-        keeper.keep(new, at(7_000));
+        writer.keep(new, at(7_000));
         assert_eq!(read(), Some(new));
         assert_eq!(file.metadata().expect("its length").len(), LENGTH as u64);
     }

@@ -30,15 +30,15 @@ use crate::engine::{Allowance, Direction, Duration, Engine, Instant, Verdict};
 use crate::forwards::Forwards;
 use crate::host::Host;
 use crate::lifeline::{End, Lifeline};
-use crate::record::{Keeper, Record};
+use crate::record::{Record, RecordWriter};
 use crate::sandbox::Confined;
-use crate::stats::Tally;
+use crate::stats::RelayCounters;
 use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::clock;
 use crate::sys::datagram::{DatagramIo, Sent};
 use crate::watch::Watch;
 
-pub use report::{Reports, Sink};
+pub use report::{Exporter, Reports};
 
 /// Batches from one side before the other side and the signals have their turn.
 const BATCHES_A_TURN: usize = 2;
@@ -73,12 +73,12 @@ pub struct Relay {
     batch: Batch,
     /// Frames of the engine's own, in answer to some of the batch.
     replies: Batch,
-    tally: Tally,
+    counters: RelayCounters,
     watch: Watch,
     reports: Reports,
     next_census: Instant,
     /// What others on the host may know.
-    record: Option<Keeper>,
+    record: Option<RecordWriter>,
     /// One that is only to be told of the end.
     #[cfg(target_os = "linux")]
     companion: Option<Companion>,
@@ -99,7 +99,7 @@ impl Relay {
             io: DatagramIo::new(FRAMES),
             batch: Batch::new(FRAMES, max_frame),
             replies: Batch::new(FRAMES, MAX_REPLY),
-            tally: Tally::default(),
+            counters: RelayCounters::default(),
             watch: Watch::default(),
             reports: Reports::new(None),
             next_census: Instant::ZERO,
@@ -132,7 +132,7 @@ impl Relay {
 
     /// The same, with a record of what it does, for others on the host.
     #[must_use]
-    pub fn with_record(mut self, record: Option<Keeper>) -> Self {
+    pub fn with_record(mut self, record: Option<RecordWriter>) -> Self {
         self.record = record;
         self
     }
@@ -237,12 +237,12 @@ impl Relay {
             self.batch.clear_for(count);
             self.io.receive(self.guest.as_fd(), &mut self.batch).map_err(RelayError::Guest)?;
             let more = self.batch.room() == 0;
-            self.tally.note_read(Direction::FromGuest, self.batch.len());
+            self.counters.note_read(Direction::FromGuest, self.batch.len());
             self.judge(Direction::FromGuest, now);
             self.send_replies_to_guest()?;
             if !self.batch.is_empty() {
                 let taken = self.host.send(&self.batch).map_err(RelayError::Host)?;
-                self.tally.lost.to_host += (self.batch.len() - taken) as u64;
+                self.counters.lost.to_host += (self.batch.len() - taken) as u64;
             }
             if !more {
                 break;
@@ -256,12 +256,12 @@ impl Relay {
             self.batch.clear();
             self.host.receive(&mut self.batch).map_err(RelayError::Host)?;
             let more = self.batch.room() == 0;
-            self.tally.note_read(Direction::FromHost, self.batch.len());
+            self.counters.note_read(Direction::FromHost, self.batch.len());
             self.judge(Direction::FromHost, now);
             self.send_replies_to_host()?;
             if !self.batch.is_empty() {
                 match self.io.send(self.guest.as_fd(), &self.batch).map_err(RelayError::Guest)? {
-                    Sent::Taken(taken) => self.tally.lost.to_guest += (self.batch.len() - taken) as u64,
+                    Sent::Taken(taken) => self.counters.lost.to_guest += (self.batch.len() - taken) as u64,
                     Sent::PeerGone => return Ok(Some(End::GuestGone)),
                 }
             }
@@ -274,20 +274,20 @@ impl Relay {
 
     /// A guest that is gone is found out by the next read.
     fn send_replies_to_guest(&mut self) -> Result<(), RelayError> {
-        self.tally.replies += self.replies.len() as u64;
+        self.counters.replies += self.replies.len() as u64;
         if !self.replies.is_empty()
             && let Sent::Taken(taken) = self.io.send(self.guest.as_fd(), &self.replies).map_err(RelayError::Guest)?
         {
-            self.tally.lost.to_guest += (self.replies.len() - taken) as u64;
+            self.counters.lost.to_guest += (self.replies.len() - taken) as u64;
         }
         Ok(())
     }
 
     fn send_replies_to_host(&mut self) -> Result<(), RelayError> {
-        self.tally.replies += self.replies.len() as u64;
+        self.counters.replies += self.replies.len() as u64;
         if !self.replies.is_empty() {
             let taken = self.host.send(&self.replies).map_err(RelayError::Host)?;
-            self.tally.lost.to_host += (self.replies.len() - taken) as u64;
+            self.counters.lost.to_host += (self.replies.len() - taken) as u64;
         }
         Ok(())
     }
@@ -327,10 +327,10 @@ impl Relay {
 
     /// Has no wake-up of its own: the lifeline looks once a second.
     fn keep_record(&mut self, now: Instant) {
-        if let Some(keeper) = &mut self.record
-            && keeper.is_due(now)
+        if let Some(writer) = &mut self.record
+            && writer.is_due(now)
         {
-            keeper.keep(Record::of(&self.engine, [self.tally.lost.to_guest, self.tally.lost.to_host]), now);
+            writer.keep(Record::of(&self.engine, self.counters.lost), now);
         }
     }
 }

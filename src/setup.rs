@@ -34,16 +34,16 @@ use log::{debug, info, warn};
 use thiserror::Error;
 
 use crate::administrator::{Administrator, AdministratorError, FILE};
-use crate::cli::Serve;
+use crate::cli::ServeOptions;
 use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError, Owner};
-use crate::lifeline::{End, Lifeline};
+use crate::lifeline::{Lifeline, Stop};
 use crate::listener::{self, Leftover, ListenError, Met};
 #[cfg(target_os = "linux")]
 use crate::metrics;
 use crate::privilege::escalate::{self, EscalationError};
 use crate::privilege::{self, Identity, PrivilegeError, Standing};
-use crate::record::Keeper;
+use crate::record::RecordWriter;
 use crate::relay::Relay;
 #[cfg(not(target_os = "linux"))]
 use crate::relay::Reports;
@@ -121,12 +121,10 @@ pub enum SetupError {
     Sandbox(#[from] SandboxError),
 }
 
-/// What the setup comes to.
-pub enum Outcome {
-    /// A relay, and the proof that it has no privilege and is in the sandbox.
-    Ready(Box<Relay>, Confined),
-    /// The end came before the guest's first frame.
-    Ended(End),
+impl<E: Into<SetupError>> From<E> for Stop<SetupError> {
+    fn from(error: E) -> Self {
+        Stop::Failed(error.into())
+    }
 }
 
 /// How the process was started.
@@ -164,11 +162,12 @@ pub fn renounce() -> Result<Started, SetupError> {
     Ok(Started { standing: privilege::renounce(standing)?, directory: None })
 }
 
-/// Steps 2 to 10.
+/// Steps 2 to 10: a relay, and the proof that it has no privilege and is in the sandbox.
 ///
 /// # Errors
-/// What failed, on what, and how to mend it. Nothing that this process made stays behind but what the next start adopts.
-pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
+/// What failed, on what, and how to mend it, or the end before the guest's first frame. Nothing that this process made stays behind but
+/// what the next start adopts.
+pub fn run(started: Started, serve: &ServeOptions) -> Result<(Relay, Confined), Stop<SetupError>> {
     let Started { standing, directory } = started;
 
     // 2. The descriptors, looked at.
@@ -187,7 +186,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     let administrator = Administrator::read()?;
     administrator.check_caller(standing)?;
     check_rights(standing, serve, &administrator)?;
-    let exposed = forwards::check(standing, &serve.forwards)?;
+    let exposed = forwards::check(standing, &serve.forward)?;
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
     // 5. What the caller names, by its rights: among it may be descriptors that are closed next. What was handed over, and no other
@@ -203,19 +202,17 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     let signals = Signals::catch().map_err(SetupError::Lifeline)?;
     let (guest, leftover) = match (guest, &serve.socket) {
         (Some(guest), _) => (guest, None),
-        (None, Some(path)) => match identity.act(standing, || listener::meet(path, &signals))?? {
-            Ok(Met { socket, name }) => (socket, Some(Leftover::new(name, identity, standing))),
-            Err(end) => return Ok(Outcome::Ended(end)),
-        },
-        (None, None) => return Err(SetupError::NoGuest),
+        (None, Some(path)) => {
+            let Met { socket, name } =
+                identity.act(standing, || listener::meet(path, &signals))?.map_err(Stop::widen)?;
+            (socket, Some(Leftover::new(name, identity, standing)))
+        }
+        (None, None) => return Err(SetupError::NoGuest.into()),
     };
     let mut lifeline = Lifeline::with(signals, guest.as_fd()).map_err(SetupError::Lifeline)?;
-    let exposed = match exposed.bind(standing, identity, &mut lifeline)? {
-        Ok(exposed) => exposed,
-        Err(end) => return Ok(Outcome::Ended(end)),
-    };
+    let exposed = exposed.bind(standing, identity, &mut lifeline)?;
     #[cfg(target_os = "linux")]
-    let place = serve.watching.metrics_file.as_ref().map(|path| metrics::open(path, identity, standing)).transpose()?;
+    let place = serve.watch.metrics_file.as_ref().map(|path| metrics::open(path, identity, standing)).transpose()?;
 
     // 7. The host's link.
     let effective = administrator.effective(serve.policy()?);
@@ -223,19 +220,13 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
         warn!("--allow 0.0.0.0/0: the guest stays isolated from other guests all the same, as {FILE} says");
     }
     let owner = Owner { uid: identity.uid().as_raw(), most_guests: administrator.most_guests(standing) };
-    let mut host = match open_host(serve, effective.isolation, owner, &mut lifeline)? {
-        Ok(host) => host,
-        Err(end) => return Ok(Outcome::Ended(end)),
-    };
+    let mut host = open_host(serve, effective.isolation, owner, &mut lifeline)?;
 
     warn_of_loopholes(&effective.policy, host.network().gateway);
 
     // 8. The engine and the relay, and what keeps the counters in a file.
     #[cfg(target_os = "linux")]
-    let reports = match watching::reports(serve, place, &mut lifeline)? {
-        Ok(reports) => reports,
-        Err(end) => return Ok(Outcome::Ended(end)),
-    };
+    let reports = watching::reports(serve, place, &mut lifeline)?;
     #[cfg(not(target_os = "linux"))]
     let reports = Reports::new(watching::stats_interval(serve));
     let engine = Engine::new(Config {
@@ -245,24 +236,18 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
         network: *host.network(),
         policy: effective.policy,
         administrator: effective.administrator,
-        refusals: serve.refusing.refusals(),
+        refusals: serve.reject.refusals(),
         dns_questions: if serve.dns_names_only { DnsQuestions::OfAllowedNames } else { DnsQuestions::Any },
         flow_keys: random_keys(),
         exposed: exposed.for_the_engine(),
     })
     .with_rate_limit(serve.guest.rate_limit.unwrap_or_default());
     #[cfg(target_os = "linux")]
-    let remover = match leftover.map(|leftover| leftover.hand_over(&mut lifeline)).transpose()? {
-        Some(Err(end)) => return Ok(Outcome::Ended(end)),
-        Some(Ok(remover)) => remover,
-        None => None,
-    };
+    let remover =
+        leftover.map(|leftover| leftover.hand_over(&mut lifeline)).transpose().map_err(Stop::widen)?.flatten();
     #[cfg(not(target_os = "linux"))]
     drop(leftover);
-    let forwards = match exposed.start(identity, &mut lifeline)? {
-        Ok(forwards) => forwards,
-        Err(end) => return Ok(Outcome::Ended(end)),
-    };
+    let forwards = exposed.start(identity, &mut lifeline)?;
     let record = host.take_record();
     let features = Features {
         channel: control.as_ref().map(AsRawFd::as_raw_fd),
@@ -272,7 +257,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     let relay = Relay::new(guest, host, engine, lifeline)
         .with_reports(reports)
         .with_watch(watching::watch(serve, capture))
-        .with_record(record.map(Keeper::new))
+        .with_record(record.map(RecordWriter::new))
         .with_forwards(forwards);
     #[cfg(target_os = "linux")]
     let relay = relay.with_companion(remover);
@@ -293,11 +278,11 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     if let Some(pipe) = ready {
         pipe.tell();
     }
-    Ok(Outcome::Ready(Box::new(relay), proof))
+    Ok((relay, proof))
 }
 
 /// What only root itself may ask for, and whom the administrator lets: it reaches beyond the caller's own guest.
-fn check_rights(standing: Standing, serve: &Serve, administrator: &Administrator) -> Result<(), SetupError> {
+fn check_rights(standing: Standing, serve: &ServeOptions, administrator: &Administrator) -> Result<(), SetupError> {
     if serve.bridge.as_ref().is_some_and(|bridge| !administrator.may_name_bridge(standing, bridge)) {
         return Err(SetupError::RootOnly { flag: "--bridge" });
     }
@@ -327,13 +312,13 @@ pub(crate) fn warn_of_loopholes(policy: &PolicyEntries, gateway: Ipv4Addr) {
     }
 }
 
-/// Opens the host's link; the inner error says that the end came while waiting for it.
+/// Opens the host's link.
 fn open_host(
-    serve: &Serve,
+    serve: &ServeOptions,
     isolation: Isolation,
     owner: Owner,
     lifeline: &mut Lifeline,
-) -> Result<Result<Box<dyn Host>, End>, OpenError> {
+) -> Result<Box<dyn Host>, Stop<SetupError>> {
     let request = LinkRequest {
         guest_mac: serve.vm_mac_address,
         net_type: serve.vm_net_type.into(),
@@ -354,7 +339,7 @@ fn open_host(
     };
     let opened = host::open(&request, &mut wait);
     match end {
-        Some(end) => Ok(Err(end)),
-        None => opened.map(Ok),
+        Some(end) => Err(end.into()),
+        None => Ok(opened?),
     }
 }

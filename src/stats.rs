@@ -35,7 +35,7 @@ pub struct Losses {
 
 /// What the relay counts itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct RelayCounters {
     /// Batches, by the direction of their frames.
     reads: [Reads; 2],
     /// Losses.
@@ -46,7 +46,7 @@ pub struct Tally {
     pub wakeups: u64,
 }
 
-impl Tally {
+impl RelayCounters {
     /// A batch was read.
     pub fn note_read(&mut self, direction: Direction, frames: usize) {
         if frames > 0 {
@@ -88,7 +88,7 @@ pub struct Snapshot<'a> {
     /// The filter's counters.
     pub counters: &'a Counters,
     /// The relay's.
-    pub tally: Tally,
+    pub relay_counters: RelayCounters,
     /// Frames of the host's that were none.
     pub unusable: u64,
     /// The lease, and how long it lasts.
@@ -119,19 +119,13 @@ pub enum State {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::engine::{Config, Engine, Instant, Network};
+    use crate::engine::{Config, Engine, Instant, sample};
 
     pub(crate) const GUEST: [u8; 6] = [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee];
 
     /// An engine that has dropped two frames of the guest's, for one reason.
     pub(crate) fn engine() -> Engine {
-        let network = Network {
-            gateway: [192, 168, 64, 1].into(),
-            gateway_mac: None,
-            subnet: "192.168.64.0/24".parse().unwrap(),
-            max_frame: 1514,
-        };
-        let mut engine = Engine::new(Config::new(EthernetAddress(GUEST), network, [1, 2]));
+        let mut engine = Engine::new(Config::new(EthernetAddress(GUEST), sample::network(), [1, 2]));
         for _ in 0..2 {
             let _ = engine.on_guest_frame(&[0; 3], Instant::from_secs(1));
         }
@@ -139,16 +133,21 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn snapshot(engine: &Engine) -> Snapshot<'_> {
-        let mut tally = Tally { replies: 3, wakeups: 4, lost: Losses { to_guest: 5, to_host: 6 }, ..Tally::default() };
-        tally.note_read(Direction::FromGuest, 2);
-        tally.note_read(Direction::FromGuest, 0);
+        let mut relay_counters = RelayCounters {
+            replies: 3,
+            wakeups: 4,
+            lost: Losses { to_guest: 5, to_host: 6 },
+            ..RelayCounters::default()
+        };
+        relay_counters.note_read(Direction::FromGuest, 2);
+        relay_counters.note_read(Direction::FromGuest, 0);
         Snapshot {
             pid: 4711,
             guest: EthernetAddress(GUEST),
             uptime: Duration::from_millis(90_250),
             state: State::Up,
             counters: engine.counters(),
-            tally,
+            relay_counters,
             unusable: 7,
             lease: Some(([192, 168, 64, 2].into(), Duration::from_millis(599_900))),
             flows: 8,

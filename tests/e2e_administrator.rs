@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use softnet_testbed::binary::CALLER;
-use softnet_testbed::channel::{Client, Pings};
+use softnet_testbed::channel::Pings;
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::internet::{METADATA, PRIVATE, WEB};
 use softnet_testbed::isolate::{self, in_own_network};
@@ -38,9 +38,7 @@ fn say(text: &str) {
 fn assert_refused(launch: &Launch, words: &[&str]) {
     let ended = launch.spawn().0.wait_end(PATIENCE);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
-    for word in words {
-        assert!(ended.said.contains(word), "{word:?} is to be told: {}", ended.said);
-    }
+    ended.assert_told(words);
     assert!(!ended.said.contains("ready"), "{}", ended.said);
 }
 
@@ -120,10 +118,7 @@ fn entries_of_the_administrators_are_lifted_by_nobody() {
     in_own_network(|| {
         let bed = host(&format!("block = [\"{METADATA}\", \"{PRIVATE}\"]\n"));
         let allow = format!("--allow {METADATA},{PRIVATE}:80,0.0.0.0/0:1-65535");
-        let (softnet, socket, client) = bed.launch(MAC).with(&allow).start_with_channel();
-        let mut guest = PortableGuest::new(socket, MAC);
-        guest.dhcp(PATIENCE).expect("a lease");
-        let mut client = Client::new(client);
+        let (softnet, mut guest, mut client) = bed.guest_with_channel(MAC, &allow);
         let closed = |guest: &mut PortableGuest| {
             guest.http_get(WEB, PATIENCE).expect("the rest is open");
             for target in [METADATA, PRIVATE] {

@@ -5,12 +5,12 @@ use std::fs::{self, Permissions};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use softnet_testbed::attack::Party;
-use softnet_testbed::binary::CALLER;
+use softnet_testbed::binary::{CALLER, callers_directory};
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::{SCRATCH, in_own_network};
 use softnet_testbed::softnet::{self, Caller, Ended, Softnet};
@@ -21,15 +21,6 @@ use softnet_testbed::{sys, tools};
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 const MAC: Mac = Mac::guest(1);
-
-/// A directory of the caller's.
-fn callers_directory() -> PathBuf {
-    let path = Path::new(SCRATCH).join("caller");
-    fs::create_dir(&path).expect("a directory is made");
-    chown(&path, Some(CALLER), Some(CALLER)).expect("it is the caller's");
-    fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("and nobody else's");
-    path
-}
 
 fn fifo_of_the_callers(path: &Path) {
     nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o600)).expect("a FIFO is made");
@@ -82,10 +73,6 @@ fn counted(ended: &Ended, side: &str) -> u64 {
 }
 
 /// Softnet with a capture, ready, and its guest with a lease.
-fn start(bed: &LinuxTestbed, options: &str) -> (Softnet, PortableGuest) {
-    bed.guest(MAC, options)
-}
-
 /// Traffic that is forwarded, dropped and answered.
 fn talk(bed: &LinuxTestbed, guest: &mut PortableGuest) {
     let gateway = Party::gateway_of(guest);
@@ -105,7 +92,7 @@ fn each_frame_is_there_with_its_way_and_what_became_of_it() {
         let path = callers_directory().join("capture.pcapng");
         let options = format!("--pcap {} --allow name.example --dns-names-only", path.display());
         let before = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_secs_f64();
-        let (softnet, mut guest) = start(&bed, &options);
+        let (softnet, mut guest) = bed.guest(MAC, &options);
         talk(&bed, &mut guest);
         let ended = softnet.stop();
         let packets = read(&path);
@@ -186,7 +173,7 @@ fn root_writes_as_the_user_whom_it_becomes() {
         assert!(ended.said.contains("Permission denied"), "{}", ended.said);
         assert!(!roots.exists());
         let path = own.join("capture");
-        let (softnet, _guest) = start(&bed, &options(&path));
+        let (softnet, _guest) = bed.guest(MAC, &options(&path));
         assert_eq!(fs::metadata(&path).expect("there").uid(), CALLER);
         softnet.stop();
         assert!(!read(&path).is_empty());
@@ -214,7 +201,7 @@ fn whoever_follows_the_file_sees_what_passed() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         let path = callers_directory().join("followed");
-        let (softnet, mut guest) = start(&bed, &format!("--pcap {}", path.display()));
+        let (softnet, mut guest) = bed.guest(MAC, &format!("--pcap {}", path.display()));
         let before = fs::metadata(&path).expect("there").len();
         let gateway = guest.gateway();
         guest.ping(gateway, PATIENCE).expect("the gateway answers");
@@ -230,7 +217,7 @@ fn at_its_limit_the_capture_ends_with_a_whole_block_and_the_guest_goes_on() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         let path = callers_directory().join("short");
-        let (mut softnet, mut guest) = start(&bed, &format!("--pcap {} --pcap-limit 4K", path.display()));
+        let (mut softnet, mut guest) = bed.guest(MAC, &format!("--pcap {} --pcap-limit 4K", path.display()));
         for _ in 0..3 {
             guest.http_get(bed.facts().web, PATIENCE).expect("the web answers");
         }
@@ -252,7 +239,7 @@ fn a_file_that_may_not_grow_ends_the_capture_and_not_the_guest() {
         let folder = callers_directory();
         tools::run(&format!("mount -t tmpfs -o size=16k,mode=777 none {}", folder.display()));
         let path = folder.join("full");
-        let (mut softnet, mut guest) = start(&bed, &format!("--pcap {}", path.display()));
+        let (mut softnet, mut guest) = bed.guest(MAC, &format!("--pcap {}", path.display()));
         let web = bed.facts().web;
         let mut times = 0;
         while !softnet.said().contains("the capture ends") {
@@ -273,7 +260,7 @@ fn a_fifo_that_nobody_reads_holds_up_neither_start_nor_guest() {
         let bed = LinuxTestbed::new(SOFTNET);
         let path = callers_directory().join("fifo");
         fifo_of_the_callers(&path);
-        let (mut softnet, mut guest) = start(&bed, &format!("--pcap {}", path.display()));
+        let (mut softnet, mut guest) = bed.guest(MAC, &format!("--pcap {}", path.display()));
         let web = bed.facts().web;
         let mut times = 0;
         while !softnet.said().contains("frames are left out") {
@@ -317,7 +304,7 @@ fn a_reader_that_goes_away_ends_the_capture_and_not_the_guest() {
             .custom_flags(OFlag::O_NONBLOCK.bits())
             .open(&path)
             .expect("the FIFO opens");
-        let (mut softnet, mut guest) = start(&bed, &format!("--pcap {}", path.display()));
+        let (mut softnet, mut guest) = bed.guest(MAC, &format!("--pcap {}", path.display()));
         let mut begun = [0; 4];
         reader.read_exact(&mut begun).expect("something is there after a lease");
         assert_eq!(begun, [0x0a, 0x0d, 0x0d, 0x0a]);

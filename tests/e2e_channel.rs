@@ -36,17 +36,10 @@ const EXAMPLES: [(&str, &str); 3] = [
 ];
 
 /// softnet for a plain user, its guest with a lease, and a client of its channel.
-fn start(bed: &LinuxTestbed, options: &str) -> (Softnet, PortableGuest, Client) {
-    let (softnet, socket, client) = bed.launch(MAC).with(options).start_with_channel();
-    let mut guest = PortableGuest::new(socket, MAC);
-    guest.dhcp(PATIENCE).expect("a lease");
-    (softnet, guest, Client::new(client))
-}
-
 #[test]
 fn the_examples_of_the_specification_are_answered_to_the_letter() {
     in_own_network(|| {
-        let (softnet, _guest, mut client) = start(&LinuxTestbed::new(SOFTNET), "");
+        let (softnet, _guest, mut client) = LinuxTestbed::new(SOFTNET).guest_with_channel(MAC, "");
         for (request, reply) in EXAMPLES {
             assert_eq!(client.ask(request), reply);
         }
@@ -58,8 +51,8 @@ fn the_examples_of_the_specification_are_answered_to_the_letter() {
 #[test]
 fn what_was_given_at_the_start_is_told_in_normal_form() {
     in_own_network(|| {
-        let (softnet, _guest, mut client) =
-            start(&LinuxTestbed::new(SOFTNET), "--allow 192.0.2.7,10.1.2.3/8 --allow @host,10.0.0.0/8 --block=");
+        let (softnet, _guest, mut client) = LinuxTestbed::new(SOFTNET)
+            .guest_with_channel(MAC, "--allow 192.0.2.7,10.1.2.3/8 --allow @host,10.0.0.0/8 --block=");
         let reply = r#"{"jsonrpc":"2.0","id":1,"result":{"allow":["10.0.0.0/8","192.0.2.7/32","@host"],"block":[],"ruleCount":3}}"#;
         assert_eq!(client.ask(GET), reply);
         softnet.stop();
@@ -69,7 +62,7 @@ fn what_was_given_at_the_start_is_told_in_normal_form() {
 #[test]
 fn a_policy_takes_hold_between_two_frames() {
     in_own_network(|| {
-        let (softnet, guest, mut client) = start(&LinuxTestbed::new(SOFTNET), "");
+        let (softnet, guest, mut client) = LinuxTestbed::new(SOFTNET).guest_with_channel(MAC, "");
         let pings = Pings::of(guest);
         const ROUNDS: u64 = 10;
         for _ in 0..ROUNDS {
@@ -87,7 +80,7 @@ fn a_policy_takes_hold_between_two_frames() {
 fn what_is_blocked_is_closed_at_once_and_what_is_allowed_is_open_at_once() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, mut guest, mut client) = start(&bed, "");
+        let (softnet, mut guest, mut client) = bed.guest_with_channel(MAC, "");
         let (web, private) = (bed.facts().web, bed.facts().private);
         guest.http_get(web, PATIENCE).expect("the world is open");
         client.set(&format!("{private}"), &format!("{web}"));
@@ -105,7 +98,7 @@ fn what_is_blocked_is_closed_at_once_and_what_is_allowed_is_open_at_once() {
 #[test]
 fn a_client_that_ends_its_side_gets_all_replies_and_then_the_end_and_the_policy_stays() {
     in_own_network(|| {
-        let (mut softnet, guest, mut client) = start(&LinuxTestbed::new(SOFTNET), "");
+        let (mut softnet, guest, mut client) = LinuxTestbed::new(SOFTNET).guest_with_channel(MAC, "");
         let pings = Pings::of(guest);
         // The last line has no line feed: it is no request.
         let requests = format!("{}\n{GET}\nnonsense\n{}\n{}", longest_policy(0), set("", "@host"), set("", ""));
@@ -122,7 +115,7 @@ fn a_client_that_ends_its_side_gets_all_replies_and_then_the_end_and_the_policy_
 #[test]
 fn what_a_client_asked_before_it_was_gone_is_done() {
     in_own_network(|| {
-        let (mut softnet, guest, mut client) = start(&LinuxTestbed::new(SOFTNET), "");
+        let (mut softnet, guest, mut client) = LinuxTestbed::new(SOFTNET).guest_with_channel(MAC, "");
         let pings = Pings::of(guest);
         client.send(format!("{}\n{GET}\n{}\n", set("10.0.0.0/8", ""), set("", "@host")).as_bytes());
         drop(client);
@@ -174,7 +167,7 @@ fn the_channel_may_be_any_descriptor() {
 #[test]
 fn no_descriptor_comes_with_a_request() {
     in_own_network(|| {
-        let (softnet, _guest, client) = start(&LinuxTestbed::new(SOFTNET), "");
+        let (softnet, _guest, client) = LinuxTestbed::new(SOFTNET).guest_with_channel(MAC, "");
         let open = || fs::read_dir(format!("/proc/{}/fd", softnet.pid())).expect("root may look").count();
         let before = open();
         let mut stream = client.into_stream();
@@ -198,7 +191,7 @@ fn no_descriptor_comes_with_a_request() {
 #[test]
 fn a_channel_that_is_shut_down_by_its_client_ends_nothing_else() {
     in_own_network(|| {
-        let (mut softnet, guest, client) = start(&LinuxTestbed::new(SOFTNET), "");
+        let (mut softnet, guest, client) = LinuxTestbed::new(SOFTNET).guest_with_channel(MAC, "");
         let pings = Pings::of(guest);
         client.into_stream().shutdown(Shutdown::Both).expect("shut down");
         softnet.wait_said("ended").expect("softnet has seen it");

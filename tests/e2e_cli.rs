@@ -45,9 +45,7 @@ fn assert_refused(ended: &Ended, code: i32, words: &[&str]) {
     assert_eq!(ended.status.code(), Some(code), "{words:?}: {} {}", ended.status, ended.said);
     assert!(ended.printed.is_empty(), "{words:?}: nothing belongs on standard output");
     assert_eq!(ended.said.trim_end().lines().count(), 1, "{words:?}: one line: {}", ended.said);
-    for word in words {
-        assert!(ended.said.contains(word), "{word:?} is to be told: {}", ended.said);
-    }
+    ended.assert_told(words);
 }
 
 #[test]

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Output;
 
 use softnet_testbed::attack::Party;
-use softnet_testbed::binary::{CALLER, install_setuid};
+use softnet_testbed::binary::{callers_directory, install_setuid};
 use softnet_testbed::isolate::{self, SCRATCH, in_own_network};
 use softnet_testbed::softnet::{self, Caller};
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
@@ -28,14 +28,6 @@ fn explain(program: &Path, arguments: &[&str]) -> Output {
 fn printed(output: &Output) -> String {
     assert!(output.status.success(), "{}", tools::text(output));
     String::from_utf8(output.stdout.clone()).expect("text")
-}
-
-/// A directory of the caller's.
-fn callers_directory() -> PathBuf {
-    let path = Path::new(SCRATCH).join("caller");
-    fs::create_dir(&path).expect("a directory is made");
-    chown(&path, Some(CALLER), Some(CALLER)).expect("it is the caller's");
-    path
 }
 
 /// How many frames had which verdict, by direction: `2 dropped: blocked`.

@@ -23,14 +23,6 @@ const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
-/// A guest with a kernel's stack behind a softnet with these options.
-fn guest(bed: &LinuxTestbed, number: u8, options: &str) -> (Softnet, KernelGuest) {
-    let (softnet, socket) = bed.launch(Mac::guest(number)).with(options).start();
-    let mut guest = KernelGuest::new(&format!("guest{number}"), socket, Mac::guest(number));
-    guest.dhcp();
-    (softnet, guest)
-}
-
 /// A TCP service in the guest that gives back what it gets, and the end after the end; it says first whom it sees.
 fn echo(guest: &KernelGuest, port: u16) {
     let listener = guest.netns().enter(|| TcpListener::bind((ANY, port)).unwrap());
@@ -94,7 +86,7 @@ fn an_exposed_port_is_reached_from_everywhere_whatever_the_policy_says() {
             (4, "--allow 0.0.0.0/0"),
         ] {
             let port = 2200 + u16::from(number);
-            let (softnet, guest) = guest(&bed, number, &format!("--expose {port}:22 {options}"));
+            let (softnet, guest) = bed.kernel_guest(number, &format!("--expose {port}:22 {options}"));
             wait_said(&softnet, &format!("--expose {port}:22 works"));
             assert!(softnet.said().contains(&format!("--expose {port}:22 waits")), "{}", softnet.said());
             echo(&guest, 22);
@@ -152,12 +144,12 @@ fn the_counters_say_of_each_port_whether_it_leads_to_the_guest_and_how_many_go_t
 fn another_guest_reaches_it_by_the_gateway_and_where_its_policy_says_no_it_does_not() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, server) = guest(&bed, 1, "--expose 2222:22");
+        let (softnet, server) = bed.kernel_guest(1, "--expose 2222:22");
         echo(&server, 22);
-        let (free, client) = guest(&bed, 2, "");
+        let (free, client) = bed.kernel_guest(2, "");
         let gateway = client.gateway();
         assert_eq!(client.netns().enter(|| ask((gateway, 2222), "hi")).unwrap(), format!("{gateway}\nhi"));
-        let (bound, other) = guest(&bed, 3, "--block @host");
+        let (bound, other) = bed.kernel_guest(3, "--block @host");
         let tried = other.netns().enter(|| TcpStream::connect_timeout(&SocketAddr::from((gateway, 2222)), SILENCE));
         assert!(tried.is_err());
         for softnet in [softnet, free, bound] {
@@ -170,7 +162,7 @@ fn another_guest_reaches_it_by_the_gateway_and_where_its_policy_says_no_it_does_
 fn what_the_guest_begins_is_the_policys_business_also_from_an_exposed_port() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, guest) = guest(&bed, 1, "--expose 2222:22,5353:53/udp --block @host");
+        let (softnet, guest) = bed.kernel_guest(1, "--expose 2222:22,5353:53/udp --block @host");
         let gateway = guest.gateway();
         let service = TcpListener::bind((gateway, 8000)).unwrap();
         let datagrams = UdpSocket::bind((gateway, 8000)).unwrap();
@@ -208,7 +200,7 @@ fn a_bind_address_binds_and_an_answer_comes_from_where_the_question_went() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         let (softnet, guest) =
-            guest(&bed, 1, "--expose 127.0.0.1:2222:22,7:7/udp".replace("7:7/udp", "7007:7/udp").as_str());
+            bed.kernel_guest(1, "--expose 127.0.0.1:2222:22,7:7/udp".replace("7:7/udp", "7007:7/udp").as_str());
         echo(&guest, 22);
         assert_works((LOCAL, 2222), &guest);
         assert!(connect((UPLINK, 2222)).is_err());
@@ -287,7 +279,7 @@ fn a_port_that_is_not_to_be_had_is_told_before_anything_is_set_up() {
             let (softnet, _guest) = bed.launch(Mac::guest(1)).with(options).spawn();
             let ended = softnet.wait_end(PATIENCE);
             assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
-            assert!(words.iter().all(|word| ended.said.contains(word)), "{}", ended.said);
+            ended.assert_told(&words);
             assert!(!fs::exists("/sys/class/net/softnet0").unwrap() && !fs::exists("/run/softnet").unwrap());
         }
         let (softnet, _socket) = bed.as_root().launch(Mac::guest(1)).with("--expose 80:80").start();
@@ -299,7 +291,7 @@ fn a_port_that_is_not_to_be_had_is_told_before_anything_is_set_up() {
 fn a_client_that_never_reads_holds_up_neither_another_nor_the_guest_and_there_is_an_end_to_them() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (mut softnet, guest) = guest(&bed, 1, "--expose 2222:22,2223:23");
+        let (mut softnet, guest) = bed.kernel_guest(1, "--expose 2222:22,2223:23");
         echo(&guest, 22);
         let source = guest.netns().enter(|| TcpListener::bind((ANY, 23)).unwrap());
         thread::spawn(move || {
@@ -361,7 +353,7 @@ fn neither_outlives_what_it_should() {
         let ended = softnet.stop();
         assert!(!ended.said.contains("before its time"), "{}", ended.said);
         // The companion is killed: the guest's network goes on.
-        let (softnet, guest) = guest(&bed, 1, "--expose 2222:22");
+        let (softnet, guest) = bed.kernel_guest(1, "--expose 2222:22");
         let child = companion(&softnet).expect("a companion");
         kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
         wait_said(&softnet, "has ended before its time");

@@ -3,30 +3,20 @@
 
 use std::net::Ipv4Addr;
 
-use softnet_testbed::guest::KernelGuest;
 use softnet_testbed::internet::{NAME, PRIVATE, UPLINK, WEB};
 use softnet_testbed::isolate::in_own_network;
-use softnet_testbed::softnet::Softnet;
-use softnet_testbed::testbed::{LinuxTestbed, Testbed};
+use softnet_testbed::testbed::LinuxTestbed;
 use softnet_testbed::tools;
 use softnet_testbed::wait::{self, PATIENCE};
 use softnet_testbed::wire::Mac;
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 
-fn guest(bed: &LinuxTestbed, number: u8, options: &str) -> (Softnet, KernelGuest) {
-    let mac = Mac::guest(number);
-    let (softnet, socket) = bed.launch(mac).with(options).start();
-    let mut guest = KernelGuest::new(&format!("guest{number}"), socket, mac);
-    guest.dhcp();
-    (softnet, guest)
-}
-
 #[test]
 fn real_programs_use_the_network() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, guest) = guest(&bed, 1, "");
+        let (softnet, guest) = bed.kernel_guest(1, "");
         let (lease, gateway) = (guest.lease().clone(), guest.gateway());
         assert_eq!((lease.seconds, lease.prefix, lease.dns), (Some(600), 24, vec![gateway]));
         guest.run(&format!("ping -c 3 -i 0.2 -W 2 {gateway}"));
@@ -46,7 +36,7 @@ fn real_programs_use_the_network() {
 fn iperf3_moves_data_both_ways() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, guest) = guest(&bed, 1, "");
+        let (softnet, guest) = bed.kernel_guest(1, "");
         let mut server = bed
             .internet
             .netns
@@ -77,7 +67,7 @@ fn iperf3_moves_data_both_ways() {
 fn a_kernel_that_lies_is_not_heard() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, guest) = guest(&bed, 1, "");
+        let (softnet, guest) = bed.kernel_guest(1, "");
         let (own, gateway) = (guest.lease().address, guest.gateway());
         let [a, b, c, _] = own.octets();
         let other = Ipv4Addr::new(a, b, c, 251);
@@ -114,7 +104,7 @@ fn a_kernel_that_lies_is_not_heard() {
 fn a_guest_cannot_name_itself_in_dns() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, guest) = guest(&bed, 1, "");
+        let (softnet, guest) = bed.kernel_guest(1, "");
         let gateway = guest.gateway();
         let resolves = |name: &str| guest.output(&format!("busybox nslookup -type=a {name} {gateway}"));
         for name in ["wpad", NAME] {
@@ -132,7 +122,7 @@ fn a_guest_cannot_name_itself_in_dns() {
 fn a_host_mode_guest_has_the_host_alone() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, guest) = guest(&bed, 1, "--vm-net-type host");
+        let (softnet, guest) = bed.kernel_guest(1, "--vm-net-type host");
         let lease = guest.lease();
         assert_eq!(lease.router, None, "no default route is handed out");
         assert!(lease.dns.is_empty(), "no DNS server is handed out");

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use softnet_testbed::channel::{Client, MAC};
+use softnet_testbed::channel::MAC;
 use softnet_testbed::guest::portable::PortableGuest;
 use softnet_testbed::internet::{NAME, OTHER_WEB, RESOLVER, WEB};
 use softnet_testbed::isolate::in_own_network;
@@ -67,10 +67,7 @@ fn a_client_of_the_channel_uses_names_only_if_softnet_was_told_that_it_knows_the
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         for (options, takes) in [(CLOSED.to_owned(), false), (format!("{CLOSED} --policy-names"), true)] {
-            let (softnet, socket, client) = bed.launch(MAC).with(&options).start_with_channel();
-            let mut guest = PortableGuest::new(socket, MAC);
-            guest.dhcp(PATIENCE).expect("a lease");
-            let mut client = Client::new(client);
+            let (softnet, mut guest, mut client) = bed.guest_with_channel(MAC, &options);
             let reply = client.set("@host:53,WWW.example.com", "0.0.0.0/0");
             if takes {
                 assert!(reply.contains(r#""allow":["@host:53","www.example.com"]"#), "{reply}");

@@ -44,9 +44,7 @@ fn number(option: &str, name: &str) -> u32 {
 fn assert_refused(softnet: Softnet, words: &[&str]) {
     let ended = softnet.wait_end(PATIENCE);
     assert!(matches!(ended.status.code(), Some(1 | 2)), "it ended with {}: {}", ended.status, ended.said);
-    for word in words {
-        assert!(ended.said.contains(word), "{word:?} is to be told: {}", ended.said);
-    }
+    ended.assert_told(words);
     assert_eq!(tools::run("ip -o link show type bridge"), "", "nothing is left behind");
 }
 

@@ -16,14 +16,6 @@ use softnet_testbed::wire::{self, IPV4, Mac};
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 
-fn guest(bed: &LinuxTestbed, number: u8, options: &str) -> (Softnet, KernelGuest) {
-    let mac = Mac::guest(number);
-    let (softnet, socket) = bed.launch(mac).with(options).start();
-    let mut guest = KernelGuest::new(&format!("guest{number}"), socket, mac);
-    guest.dhcp();
-    (softnet, guest)
-}
-
 fn iperf_server(bed: &LinuxTestbed) -> Child {
     let server = bed.internet.netns.command("iperf3 --server").stdout(Stdio::null()).spawn().expect("iperf3 starts");
     wait::until("iperf3's server", PATIENCE, || {
@@ -47,7 +39,7 @@ fn a_tcp_stream_gets_what_the_limit_says_both_ways_and_no_more() {
         let bed = LinuxTestbed::new(SOFTNET);
         let mut server = iperf_server(&bed);
         for (number, limit, rate) in [(1, "20mbit/s", 20e6), (2, "100mbit/s,20kpps", 100e6)] {
-            let (softnet, guest) = guest(&bed, number, &format!("--rate-limit {limit}"));
+            let (softnet, guest) = bed.kernel_guest(number, &format!("--rate-limit {limit}"));
             for direction in ["", "--reverse"] {
                 let share = goodput(&guest, direction, 5) / rate;
                 eprintln!("{limit} {direction}: {share:.3} of the limit");
@@ -120,7 +112,7 @@ fn flood(bed: &LinuxTestbed, neighbour: &KernelGuest, options: &str) -> Flood {
 fn a_limit_makes_a_flood_cost_next_to_nothing_and_the_flooder_keeps_its_lease() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (quiet, neighbour) = guest(&bed, 1, "");
+        let (quiet, neighbour) = bed.kernel_guest(1, "");
         let [free, limited] = ["", "--rate-limit 10mbit/s,1kpps"].map(|options| {
             let flood = flood(&bed, &neighbour, options);
             let Flood { sent, processor, neighbour } = &flood;

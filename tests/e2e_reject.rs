@@ -8,20 +8,10 @@ use std::time::{Duration, Instant};
 use softnet_testbed::guest::KernelGuest;
 use softnet_testbed::internet::PRIVATE;
 use softnet_testbed::isolate::in_own_network;
-use softnet_testbed::softnet::Softnet;
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
 use softnet_testbed::wait::PATIENCE;
-use softnet_testbed::wire::Mac;
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
-
-fn guest(bed: &LinuxTestbed, options: &str) -> (Softnet, KernelGuest) {
-    let mac = Mac::guest(1);
-    let (softnet, socket) = bed.launch(mac).with(options).start();
-    let mut guest = KernelGuest::new("guest", socket, mac);
-    guest.dhcp();
-    (softnet, guest)
-}
 
 /// The error number and the milliseconds of a call of a socket's in the guest.
 fn socket_error(guest: &KernelGuest, kind: &str, calls: &str) -> (i32, u64) {
@@ -55,7 +45,7 @@ fn a_guest_is_told_in_milliseconds_what_it_may_not_reach() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
         bed.host_reaches(PRIVATE).expect("the control: it is there");
-        let (softnet, guest) = guest(&bed, "--reject");
+        let (softnet, guest) = bed.kernel_guest(1, "--reject");
         let (error, millis) = socket_error(&guest, "SOCK_STREAM", &format!("s.connect(('{PRIVATE}',80))"));
         assert_eq!(error, libc::ECONNREFUSED);
         assert!(millis < 100, "{millis} ms");
@@ -78,7 +68,7 @@ fn a_guest_is_told_in_milliseconds_what_it_may_not_reach() {
 fn without_the_option_a_guest_waits() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (_softnet, guest) = guest(&bed, "");
+        let (_softnet, guest) = bed.kernel_guest(1, "");
         let calls = format!("s.settimeout(1); s.connect(('{PRIVATE}',80))");
         let (error, millis) = socket_error(&guest, "SOCK_STREAM", &calls);
         assert!(error == -1 && millis >= 1000, "timed out, not {error} after {millis} ms");
@@ -89,7 +79,7 @@ fn without_the_option_a_guest_waits() {
 fn the_host_is_told_in_milliseconds_what_it_may_not_begin() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, guest) = guest(&bed, "--reject --block 'in 0.0.0.0/0'");
+        let (softnet, guest) = bed.kernel_guest(1, "--reject --block 'in 0.0.0.0/0'");
         let begin = Instant::now();
         let error = TcpStream::connect_timeout(&SocketAddr::from((guest.lease().address, 22)), PATIENCE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -105,7 +95,7 @@ fn the_host_is_told_in_milliseconds_what_it_may_not_begin() {
 fn a_flood_is_answered_no_more_than_a_thousand_times_a_second() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let (softnet, guest) = guest(&bed, "--reject");
+        let (softnet, guest) = bed.kernel_guest(1, "--reject");
         let received = || -> u64 {
             let text = guest.run("cat /proc/net/dev");
             let line = text.lines().find(|line| line.trim_start().starts_with("eth0:")).expect("eth0");

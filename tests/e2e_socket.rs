@@ -4,13 +4,13 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use softnet_testbed::binary::CALLER;
+use softnet_testbed::binary::{CALLER, callers_directory};
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::isolate::{SCRATCH, in_own_network};
 use softnet_testbed::softnet::{Caller, Ended, Softnet, command};
@@ -21,14 +21,6 @@ use softnet_testbed::wire::Mac;
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 const MAC: Mac = Mac::guest(1);
-
-/// A folder of the caller's own.
-fn folder() -> PathBuf {
-    let folder = Path::new(SCRATCH).join("caller");
-    fs::create_dir_all(&folder).expect("a folder is made");
-    chown(&folder, Some(CALLER), Some(CALLER)).expect("it is the caller's");
-    folder
-}
 
 /// The setuid copy with `--socket PATH`, started by the caller.
 fn start(bed: &LinuxTestbed, path: &Path) -> Softnet {
@@ -53,16 +45,14 @@ fn vm(folder: &Path, name: &str) -> UnixDatagram {
 
 fn assert_refused(ended: &Ended, words: &[&str]) {
     assert_eq!(ended.status.code(), Some(1), "{}: {}", ended.status, ended.said);
-    for word in words {
-        assert!(ended.said.contains(word), "{word:?} is to be told: {}", ended.said);
-    }
+    ended.assert_told(words);
 }
 
 #[test]
 fn who_greets_first_is_the_guest_and_the_greeting_no_frame() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let folder = folder();
+        let folder = callers_directory();
         let path = folder.join("vm.sock");
         let mut softnet = wait_for_vm(&bed, &path);
         let found = fs::metadata(&path).expect("the socket is there");
@@ -95,7 +85,7 @@ fn who_greets_first_is_the_guest_and_the_greeting_no_frame() {
 fn the_name_goes_with_a_signal_too_while_it_waits_and_while_it_serves() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let folder = folder();
+        let folder = callers_directory();
         let path = folder.join("vm.sock");
         let softnet = wait_for_vm(&bed, &path);
         softnet.stop();
@@ -113,7 +103,7 @@ fn the_name_goes_with_a_signal_too_while_it_waits_and_while_it_serves() {
 fn the_end_of_who_is_to_remove_the_name_is_told_once_and_the_guest_goes_on() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let folder = folder();
+        let folder = callers_directory();
         let path = folder.join("vm.sock");
         let mut softnet = wait_for_vm(&bed, &path);
         let socket = vm(&folder, "vm");
@@ -143,7 +133,7 @@ fn the_end_of_who_is_to_remove_the_name_is_told_once_and_the_guest_goes_on() {
 fn what_a_killed_softnet_left_is_replaced_and_what_is_in_use_is_not() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let folder = folder();
+        let folder = callers_directory();
         let path = folder.join("vm.sock");
         let softnet = wait_for_vm(&bed, &path);
         softnet.signal(Signal::SIGKILL);
@@ -172,7 +162,7 @@ fn what_the_caller_may_not_do_softnet_does_not_do_for_it() {
         }
         assert_eq!(fs::read_dir(&roots).expect("listed").count(), 0);
         // Another's socket that nobody listens to, and what is no socket, in a folder where the caller may remove all of it.
-        let folder = folder();
+        let folder = callers_directory();
         drop(UnixDatagram::bind(folder.join("roots")).expect("bound"));
         fs::write(folder.join("file"), "kept").expect("written");
         symlink(roots.join("target"), folder.join("link")).expect("linked");
@@ -189,7 +179,7 @@ fn what_the_caller_may_not_do_softnet_does_not_do_for_it() {
 fn a_sender_that_cannot_be_answered_is_not_the_guest() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let folder = folder();
+        let folder = callers_directory();
         let path = folder.join("vm.sock");
         let mut softnet = wait_for_vm(&bed, &path);
         UnixDatagram::unbound().expect("a socket").send_to(&[0; 60], &path).expect("sent");
@@ -218,7 +208,7 @@ fn qemu_connects_by_path() {
     in_own_network(|| {
         tools::require(&["qemu-system-x86_64"]);
         let bed = LinuxTestbed::new(SOFTNET);
-        let folder = folder();
+        let folder = callers_directory();
         let (path, own) = (folder.join("vm.sock"), folder.join("qemu.sock"));
         let softnet = wait_for_vm(&bed, &path);
         // Without a disk, the card's own firmware asks for an address: the first frame.

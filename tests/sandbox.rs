@@ -5,6 +5,7 @@
 //! | `channel` | what only the control channel may |
 //! | `child` | a process that enters the sandbox for real and then does one thing |
 //! | `companion` | a process beside the relay: its own sandbox, and its end with the relay |
+//! | `engine` | an engine, for those who need one |
 //! | `forbidden` | each class of call that nothing of softnet's makes |
 //! | `legal` | memory, time, messages and each way to end |
 //! | `metrics` | what the companion for the metrics' file may |
@@ -20,6 +21,8 @@ mod channel;
 mod child;
 #[path = "sandbox/companion.rs"]
 mod companion;
+#[path = "support/engine.rs"]
+mod engine;
 #[path = "sandbox/forbidden.rs"]
 mod forbidden;
 #[path = "sandbox/leases.rs"]

@@ -13,7 +13,7 @@ use crate::engine::{Entry, EntryError, EthernetAddress, PolicyEntries, Target, W
 
 /// The options of `softnet explain`. Those of the policy mean what they mean to a guest's softnet.
 #[derive(Clone, Debug, Args)]
-pub struct Explain {
+pub struct ExplainOptions {
     /// What the guest reaches by default
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = NetTypeName::Nat)]
     pub vm_net_type: NetTypeName,
@@ -59,7 +59,7 @@ pub struct Explain {
     pub destinations: Vec<Destination>,
 }
 
-impl Explain {
+impl ExplainOptions {
     /// All lists of each kind, joined, in normal form: as at a start.
     ///
     /// # Errors

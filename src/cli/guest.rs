@@ -8,7 +8,7 @@ use crate::engine::RateLimit;
 
 /// One guest among many.
 #[derive(Clone, Debug, Args)]
-pub struct GuestArgs {
+pub struct GuestOptions {
     /// What the guest is called, for `softnet list`
     #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "The guest", hide_short_help = true)]
     pub name: Option<String>,

@@ -6,7 +6,7 @@ use crate::engine::Refusals;
 
 /// The options about refusals.
 #[derive(Clone, Debug, Args)]
-pub struct Refusing {
+pub struct RejectOptions {
     /// Answer what the policy refuses, instead of silence
     ///
     /// At once: TCP by a reset, the rest by ICMP "administratively prohibited".
@@ -14,7 +14,7 @@ pub struct Refusing {
     pub reject: bool,
 }
 
-impl Refusing {
+impl RejectOptions {
     /// The same to the engine.
     #[must_use]
     pub fn refusals(&self) -> Refusals {

@@ -31,7 +31,7 @@ pub const READY_FD: RawFd = 1;
                   them as SOFTNET_FD and SOFTNET_MAC. The exit code is COMMAND's, 128 and the number of the signal that ended it, or\n\
                   1 when softnet itself cannot serve it."
 )]
-pub struct Run {
+pub struct RunOptions {
     /// What the VM is called: its MAC address is made from it, so that it gets the same IP address again
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub name: Option<String>,
@@ -46,20 +46,20 @@ pub struct Run {
 
     /// The options for the softnet that serves the guest, as they were typed.
     #[arg(skip)]
-    pub relay: Vec<OsString>,
+    pub serve: Vec<OsString>,
 
     /// Their control channel, which is for that softnet alone.
     #[arg(skip)]
     pub control_fd: Option<RawFd>,
 }
 
-impl Run {
+impl RunOptions {
     /// The command line of the softnet that serves the guest `mac`, without the program's name: its standard input is the guest's socket.
     #[must_use]
-    pub fn relay_words(&self, mac: &str) -> Vec<OsString> {
+    pub fn serve_words(&self, mac: &str) -> Vec<OsString> {
         let ready = READY_FD.to_string();
         let fixed = ["--vm-fd", "0", "--vm-mac-address", mac, "--ready-fd", &ready];
-        fixed.into_iter().map(OsString::from).chain(self.relay.iter().cloned()).collect()
+        fixed.into_iter().map(OsString::from).chain(self.serve.iter().cloned()).collect()
     }
 }
 
@@ -71,10 +71,10 @@ pub(super) fn is_meant(words: &[OsString]) -> bool {
 
 /// Reads them.
 pub(super) fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
-    let (own, relay) = divide(words);
+    let (own, serve) = divide(words);
     let mut cli = Cli::try_parse_from(own)?;
     if let Some(Command::Run(run)) = &mut cli.command {
-        run.relay = relay;
+        run.serve = serve;
         check(run)?;
     }
     Ok(cli)
@@ -84,7 +84,7 @@ pub(super) fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
 fn divide(words: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let (options, command) = words.split_at(end);
-    let (mut own, mut relay) = (Vec::new(), Vec::new());
+    let (mut own, mut serve) = (Vec::new(), Vec::new());
     let mut options = options.iter();
     // The program's name and `run`.
     own.extend(options.by_ref().take(2).cloned());
@@ -95,19 +95,19 @@ fn divide(words: &[OsString]) -> (Vec<OsString>, Vec<OsString>) {
             let pair = [Some(option), options.next()];
             own.extend(pair.into_iter().flatten().cloned());
             if option == NAME {
-                relay.extend(pair.into_iter().flatten().cloned());
+                serve.extend(pair.into_iter().flatten().cloned());
             }
         } else if OWN.iter().any(|name| is_given_with(option, name)) {
             own.push(option.clone());
             if is_given_with(option, NAME) {
-                relay.push(option.clone());
+                serve.push(option.clone());
             }
         } else {
-            relay.push(option.clone());
+            serve.push(option.clone());
         }
     }
     own.extend(command.iter().cloned());
-    (own, relay)
+    (own, serve)
 }
 
 /// Whether `option` is `NAME=VALUE`.
@@ -116,9 +116,9 @@ fn is_given_with(option: &OsStr, name: &str) -> bool {
 }
 
 /// What the other softnet would say of its options.
-fn check(run: &mut Run) -> Result<(), clap::Error> {
+fn check(run: &mut RunOptions) -> Result<(), clap::Error> {
     const ANY: &str = "2:0:0:0:0:1";
-    let words = [OsString::from("softnet")].into_iter().chain(run.relay_words(ANY));
+    let words = [OsString::from("softnet")].into_iter().chain(run.serve_words(ANY));
     let cli = Cli::checked(Cli::try_parse_from(words)?)?;
     run.control_fd = cli.serve.and_then(|serve| serve.control_fd);
     if let Some(fd) = run.control_fd.filter(|&fd| fd <= 2) {
@@ -135,7 +135,7 @@ mod tests {
     use super::super::one_line;
     use super::*;
 
-    fn read_line(line: &str) -> Result<Run, String> {
+    fn read_line(line: &str) -> Result<RunOptions, String> {
         let words = line.split(' ').map(OsString::from);
         match Cli::read(words).map_err(|error| one_line(&error))?.command {
             Some(Command::Run(run)) => Ok(run),
@@ -147,13 +147,13 @@ mod tests {
     fn options_go_to_whom_they_are_for() {
         let run = read_line("softnet run --block 10.0.0.0/8 --name web --allow=@host -- qemu --name x -- y").unwrap();
         assert_eq!(run.name.as_deref(), Some("web"));
-        assert_eq!(run.relay, ["--block", "10.0.0.0/8", "--name", "web", "--allow=@host"]);
+        assert_eq!(run.serve, ["--block", "10.0.0.0/8", "--name", "web", "--allow=@host"]);
         assert_eq!(run.command, ["qemu", "--name", "x", "--", "y"]);
         let run = read_line("softnet run --name=web --vm-mac-address=2:0:0:0:0:9 -- qemu").unwrap();
         assert_eq!(run.vm_mac_address, Some(EthernetAddress([2, 0, 0, 0, 0, 9])));
-        assert_eq!(run.relay, ["--name=web"]);
+        assert_eq!(run.serve, ["--name=web"]);
         let words = ["--vm-fd", "0", "--vm-mac-address", "2:0:0:0:0:9", "--ready-fd", "1", "--name=web"];
-        assert_eq!(run.relay_words("2:0:0:0:0:9"), words);
+        assert_eq!(run.serve_words("2:0:0:0:0:9"), words);
     }
 
     #[test]

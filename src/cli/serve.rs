@@ -1,4 +1,4 @@
-//! The options of a softnet that serves one guest. Those of one purpose are a group of their own, flattened into [`Serve`].
+//! The options of a softnet that serves one guest. Those of one purpose are a group of their own, flattened into [`ServeOptions`].
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 
 use super::capture::CaptureOptions;
-use super::forwards::Forwards;
-use super::guest::GuestArgs;
-use super::reject::Refusing;
+use super::forward::ForwardOptions;
+use super::guest::GuestOptions;
+use super::reject::RejectOptions;
 use super::values::{EntryList, parse_bridge, parse_list, parse_mac, parse_socket, parse_subnet};
 use super::watch::WatchOptions;
 use crate::control::ChannelNames;
@@ -28,18 +28,18 @@ const HOST: &str = "The host";
 // clap knows by the group whether a guest is to be served, and leaves it empty where others are flattened into it: so its members
 // are named.
 #[derive(Clone, Debug, Args)]
-pub struct Serve {
+pub struct ServeOptions {
     /// Inherited descriptor of the guest's frames
     ///
     /// A connected Unix datagram socket, one Ethernet frame a datagram.
-    #[arg(long, group = "Serve", help_heading = GUEST, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..),
+    #[arg(long, group = "ServeOptions", help_heading = GUEST, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..),
           required_unless_present = "socket", conflicts_with = "socket")]
     pub vm_fd: Option<RawFd>,
 
     /// Make a socket there instead
     ///
     /// A Unix datagram socket at this absolute path, for the first who speaks to it.
-    #[arg(long, group = "Serve", help_heading = GUEST, hide_short_help = true, value_name = "PATH", value_parser = parse_socket)]
+    #[arg(long, group = "ServeOptions", help_heading = GUEST, hide_short_help = true, value_name = "PATH", value_parser = parse_socket)]
     pub socket: Option<PathBuf>,
 
     /// The guest's MAC address
@@ -88,7 +88,7 @@ pub struct Serve {
 
     /// What becomes of what is refused.
     #[command(flatten)]
-    pub refusing: Refusing,
+    pub reject: RejectOptions,
 
     /// Attach to this bridge instead of softnet's own (root only)
     ///
@@ -120,7 +120,7 @@ pub struct Serve {
 
     /// One guest among many.
     #[command(flatten)]
-    pub guest: GuestArgs,
+    pub guest: GuestOptions,
 
     /// Inherited descriptor: a pipe that is told when the guest's first frame would be forwarded (`softnet run`).
     #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
@@ -128,7 +128,7 @@ pub struct Serve {
 
     /// What may be seen.
     #[command(flatten)]
-    pub watching: WatchOptions,
+    pub watch: WatchOptions,
 
     /// Ends at once with 0: how softnet asks whether sudo would run it.
     #[arg(long, hide = true)]
@@ -140,7 +140,7 @@ pub struct Serve {
 
     /// Ports of the host that lead to the guest.
     #[command(flatten)]
-    pub forwards: Forwards,
+    pub forward: ForwardOptions,
 }
 
 /// `--vm-net-type`.
@@ -161,7 +161,7 @@ impl From<NetTypeName> for NetType {
     }
 }
 
-impl Serve {
+impl ServeOptions {
     /// All lists of each kind, joined.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use crate::engine::{Entry, EthernetAddress};
 
 const MINIMAL: [&str; 5] = ["softnet", "--vm-fd", "0", "--vm-mac-address", "5a:94:ef:e4:0c:ee"];
 
-fn parse(more: &[&str]) -> Result<Serve, String> {
+fn parse(more: &[&str]) -> Result<ServeOptions, String> {
     let cli = Cli::try_parse_from(MINIMAL.iter().chain(more)).map_err(|error| one_line(&error))?;
     Ok(cli.serve.expect("options were given"))
 }
@@ -33,8 +33,8 @@ fn offload_is_there_unless_it_is_refused() {
 #[test]
 fn refusals_are_silent_unless_they_are_to_be_answered() {
     use crate::engine::Refusals;
-    assert_eq!(parse(&[]).unwrap().refusing.refusals(), Refusals::Silent);
-    assert_eq!(parse(&["--reject"]).unwrap().refusing.refusals(), Refusals::Answered);
+    assert_eq!(parse(&[]).unwrap().reject.refusals(), Refusals::Silent);
+    assert_eq!(parse(&["--reject"]).unwrap().reject.refusals(), Refusals::Answered);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn the_guests_side_is_a_descriptor_or_a_path() {
 fn two_forwards_for_one_port_are_a_usage_error() {
     let check = |more: &[&str]| Cli::try_parse_from(MINIMAL.iter().chain(more)).and_then(Cli::checked);
     assert_eq!(
-        check(&["--expose", "2222:22", "--expose=80:80"]).unwrap().serve.unwrap().forwards.list().unwrap().len(),
+        check(&["--expose", "2222:22", "--expose=80:80"]).unwrap().serve.unwrap().forward.list().unwrap().len(),
         2
     );
     let error = check(&["--expose", "2222:22", "--expose=2222:80"]).unwrap_err();

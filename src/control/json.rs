@@ -3,7 +3,7 @@
 //! # Theory of operation
 //! A request may have a megabyte, and frames must not wait while it is read: so it is not kept and then parsed, but read as
 //! it comes, in pieces of any size, by a state machine whose work is bounded a byte. What a value is made of goes to a
-//! [`Sink`] as a row of [`Token`]s. The memory is [`KEPT`] bytes of text and a bit a level, whatever comes.
+//! [`TokenSink`] as a row of [`Token`]s. The memory is [`KEPT`] bytes of text and a bit a level, whatever comes.
 //!
 //! Strict: the grammar of RFC 8259 and nothing beside it; well-formed UTF-8 (RFC 3629); no byte order mark; escapes that
 //! name half a surrogate pair are refused, since no text has it. Numbers are told apart from one another by their letters,
@@ -45,7 +45,7 @@ pub(super) enum Token<'a> {
 }
 
 /// Takes the tokens, in their order.
-pub(super) trait Sink {
+pub(super) trait TokenSink {
     /// The next one.
     fn token(&mut self, token: Token<'_>);
 }
@@ -139,12 +139,12 @@ impl Reader {
     }
 
     /// Reads the next bytes of the text.
-    pub(super) fn read(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
+    pub(super) fn read(&mut self, bytes: &[u8], sink: &mut impl TokenSink) -> Result<(), Malformed> {
         bytes.iter().try_for_each(|&byte| self.step(byte, sink))
     }
 
     /// Says that the text ends here.
-    pub(super) fn end(&mut self, sink: &mut impl Sink) -> Result<(), Malformed> {
+    pub(super) fn end(&mut self, sink: &mut impl TokenSink) -> Result<(), Malformed> {
         if let State::InNumber(number) = self.state {
             self.end_number(number, sink)?;
         }
@@ -155,7 +155,7 @@ impl Reader {
         }
     }
 
-    fn step(&mut self, byte: u8, sink: &mut impl Sink) -> Result<(), Malformed> {
+    fn step(&mut self, byte: u8, sink: &mut impl TokenSink) -> Result<(), Malformed> {
         match self.state {
             State::InText(role) => self.in_text(role, byte, sink),
             State::InNumber(number) => self.in_number(number, byte, sink),
@@ -165,7 +165,7 @@ impl Reader {
     }
 
     /// Outside of strings, numbers and words.
-    fn between(&mut self, byte: u8, sink: &mut impl Sink) -> Result<(), Malformed> {
+    fn between(&mut self, byte: u8, sink: &mut impl TokenSink) -> Result<(), Malformed> {
         match (self.state, byte) {
             (_, b' ' | b'\t' | b'\n' | b'\r') => Ok(()),
             (State::Value | State::FirstElement, b'{') => self.open(State::FirstKey, 1, Token::ObjectStart, sink),
@@ -208,7 +208,7 @@ impl Reader {
     }
 
     #[inline]
-    fn in_text(&mut self, role: Role, byte: u8, sink: &mut impl Sink) -> Result<(), Malformed> {
+    fn in_text(&mut self, role: Role, byte: u8, sink: &mut impl TokenSink) -> Result<(), Malformed> {
         match self.text.step(byte)? {
             Progress::More => Ok(()),
             Progress::End if role == Role::Key => {
@@ -222,7 +222,7 @@ impl Reader {
         }
     }
 
-    fn in_number(&mut self, number: Number, byte: u8, sink: &mut impl Sink) -> Result<(), Malformed> {
+    fn in_number(&mut self, number: Number, byte: u8, sink: &mut impl TokenSink) -> Result<(), Malformed> {
         use Number::*;
         let next = match (number, byte) {
             (Minus, b'0') => Zero,
@@ -241,7 +241,7 @@ impl Reader {
         self.go(State::InNumber(next))
     }
 
-    fn end_number(&mut self, number: Number, sink: &mut impl Sink) -> Result<(), Malformed> {
+    fn end_number(&mut self, number: Number, sink: &mut impl TokenSink) -> Result<(), Malformed> {
         match number {
             Number::Zero | Number::Integer | Number::Fraction | Number::Exponent => {
                 sink.token(Token::Number(self.text.text()));
@@ -256,7 +256,7 @@ impl Reader {
         rest: &'static [u8],
         token: Token<'static>,
         byte: u8,
-        sink: &mut impl Sink,
+        sink: &mut impl TokenSink,
     ) -> Result<(), Malformed> {
         match rest {
             [last] if *last == byte => {
@@ -268,7 +268,13 @@ impl Reader {
         }
     }
 
-    fn open(&mut self, state: State, level: u128, token: Token<'_>, sink: &mut impl Sink) -> Result<(), Malformed> {
+    fn open(
+        &mut self,
+        state: State,
+        level: u128,
+        token: Token<'_>,
+        sink: &mut impl TokenSink,
+    ) -> Result<(), Malformed> {
         if self.depth == MAX_DEPTH {
             return Err(Malformed::Depth);
         }
@@ -278,7 +284,7 @@ impl Reader {
         self.go(state)
     }
 
-    fn close(&mut self, token: Token<'_>, sink: &mut impl Sink) -> Result<(), Malformed> {
+    fn close(&mut self, token: Token<'_>, sink: &mut impl TokenSink) -> Result<(), Malformed> {
         self.depth -= 1;
         self.levels >>= 1;
         sink.token(token);

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::ChannelNames;
-use super::json::{Sink, Text, Token};
+use super::json::{Text, Token, TokenSink};
 use super::reply::{Code, Fault, Id, quote};
 use crate::engine::{Draft, List};
 
@@ -208,7 +208,7 @@ impl Builder {
     }
 }
 
-impl Sink for Builder {
+impl TokenSink for Builder {
     fn token(&mut self, token: Token<'_>) {
         if self.below > 0 {
             match token {

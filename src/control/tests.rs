@@ -2,20 +2,8 @@ mod names;
 mod pieces;
 
 use super::*;
-use crate::engine::{Config, Entry, EthernetAddress, Network, PolicyEntries};
-
-fn engine() -> Engine {
-    Engine::new(Config::new(
-        EthernetAddress([2, 0, 0, 0, 0, 1]),
-        Network {
-            gateway: [192, 168, 64, 1].into(),
-            gateway_mac: None,
-            subnet: "192.168.64.0/24".parse().unwrap(),
-            max_frame: 1514,
-        },
-        [1, 2],
-    ))
-}
+use crate::engine::sample::engine;
+use crate::engine::{Entry, PolicyEntries};
 
 /// A client that reads every reply.
 struct Client {

@@ -26,6 +26,8 @@ pub mod names;
 pub mod policy;
 pub mod rate;
 pub mod reply;
+#[cfg(test)]
+pub(crate) mod sample;
 mod special;
 mod transactions;
 pub mod troubles;
@@ -339,12 +341,6 @@ impl Engine {
     #[must_use]
     pub fn rule_count(&self) -> usize {
         self.rules
-    }
-
-    /// How many rules another policy would come to with this gateway.
-    #[must_use]
-    pub fn rule_count_of(&self, policy: &PolicyEntries) -> usize {
-        policy.rule_count(self.gateway)
     }
 
     /// How many flows are live at the latest time that the engine was told. It takes some time, in proportion to

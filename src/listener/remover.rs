@@ -6,7 +6,7 @@
 
 use crate::companion::line::{Line, MAX_MESSAGE};
 use crate::companion::{self, Companion, CompanionError, Plan};
-use crate::lifeline::{End, Lifeline};
+use crate::lifeline::{Lifeline, Stop};
 use crate::privilege::Identity;
 use crate::sandbox::{Leave, Room, calls};
 use crate::sys::named::Name;
@@ -14,12 +14,12 @@ use crate::sys::named::Name;
 /// No descriptor of its has this number or a higher one: poll(2) takes no more entries than that.
 const DESCRIPTORS: u64 = 64;
 
-/// Starts it. The inner error says that softnet's own end came meanwhile, or that there is none; then the name is still there.
+/// Starts it. On an error there is none, and the name is still there.
 pub(crate) fn start(
     name: &Name,
     identity: Identity,
     lifeline: &mut Lifeline,
-) -> Result<Result<Companion, End>, CompanionError> {
+) -> Result<Companion, Stop<CompanionError>> {
     let directory = name.directory();
     let left = [Leave::WriteIn(directory)];
     let room = Room { calls: calls::REMOVER, left: &left, descriptors: DESCRIPTORS };

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use nix::unistd::{getgid, getuid};
 use thiserror::Error;
 
-use crate::cli::Serve;
+use crate::cli::ServeOptions;
 
 /// Asks a softnet that sudo started to end at once with 0.
 pub const PROBING: &str = "--sudo-escalation-probing";
@@ -55,7 +55,7 @@ pub enum EscalationError {
 ///
 /// # Errors
 /// What is missing, with both remedies as commands that can be pasted.
-pub fn by_sudo(serve: &Serve) -> Result<Infallible, EscalationError> {
+pub fn by_sudo(serve: &ServeOptions) -> Result<Infallible, EscalationError> {
     let exe = env::current_exe().map_err(EscalationError::NoExecutable)?;
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     if serve.sudo_escalation_done || !sudo_would_run(&exe, &arguments) {

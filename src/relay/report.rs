@@ -15,7 +15,7 @@ use crate::stats::{Losses, Snapshot, State, exposition, line, own_pid};
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What keeps the latest counters somewhere, in the text format of Prometheus.
-pub trait Sink {
+pub trait Exporter {
     /// Takes the next version; never blocks.
     fn write(&mut self, text: &str);
 
@@ -23,9 +23,9 @@ pub trait Sink {
     fn end(self: Box<Self>);
 }
 
-/// A sink, and when it is due.
+/// An exporter, and when it is due.
 struct Kept {
-    sink: Box<dyn Sink>,
+    exporter: Box<dyn Exporter>,
     interval: Duration,
     next: Option<Instant>,
 }
@@ -58,10 +58,10 @@ impl Reports {
         }
     }
 
-    /// The same, kept by `sink` as well, a version every `interval`.
+    /// The same, kept by `exporter` as well, a version every `interval`.
     #[must_use]
-    pub fn kept_by(mut self, sink: Box<dyn Sink>, interval: std::time::Duration) -> Self {
-        self.kept = Some(Kept { sink, interval: interval.into(), next: None });
+    pub fn kept_by(mut self, exporter: Box<dyn Exporter>, interval: std::time::Duration) -> Self {
+        self.kept = Some(Kept { exporter, interval: interval.into(), next: None });
         self
     }
 
@@ -113,11 +113,11 @@ impl Relay {
         }
     }
 
-    /// Gives the sink a version.
+    /// Gives the exporter a version.
     fn keep(&mut self, now: Instant, state: State) {
         // Taken out meanwhile: the text is made of all that the relay has.
         if let Some(mut kept) = self.reports.kept.take() {
-            kept.sink.write(&exposition::text(&self.snapshot(now, state)));
+            kept.exporter.write(&exposition::text(&self.snapshot(now, state)));
             kept.next = Some(now + kept.interval);
             self.reports.kept = Some(kept);
         }
@@ -130,7 +130,7 @@ impl Relay {
             uptime: self.reports.began.map_or(Duration::ZERO, |began| since(began, now)),
             state,
             counters: self.engine.counters(),
-            tally: self.tally,
+            relay_counters: self.counters,
             unusable: self.host.unusable(),
             lease: self.engine.lease().map(|lease| (lease.address, since(now, lease.expires))),
             flows: self.engine.flow_count(),
@@ -149,7 +149,7 @@ impl Relay {
         self.report_events();
         self.keep(now, State::Ended);
         if let Some(kept) = self.reports.kept.take() {
-            kept.sink.end();
+            kept.exporter.end();
         }
         let counters = self.engine.counters();
         for (side, direction) in [("guest", Direction::FromGuest), ("host", Direction::FromHost)] {
@@ -158,7 +158,7 @@ impl Relay {
                 counters.drops(direction).map(|(reason, count)| format!("{} {count}", reason.name())).collect();
             log::info!("from the {side}: {frames} frames, {bytes} bytes; dropped: [{}]", drops.join(", "));
         }
-        let Losses { to_guest, to_host } = self.tally.lost;
+        let Losses { to_guest, to_host } = self.counters.lost;
         log::info!("lost: {to_guest} frames to a slow guest, {to_host} to a busy host");
         match self.host.unusable() {
             0 => {}

@@ -4,7 +4,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant as Clock};
 
 use super::*;
-use crate::engine::{Config, EthernetAddress, Network};
+use crate::engine::{Config, EthernetAddress, Network, sample};
 
 const GUEST: [u8; 6] = [0x5a, 0x94, 0xef, 0xe4, 0x0c, 0xee];
 pub(super) const GATEWAY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
@@ -58,12 +58,7 @@ pub(super) fn bench_with(open: impl FnOnce(Network, UnixDatagram) -> Box<dyn Hos
     for socket in [&guest, &host] {
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     }
-    let network = Network {
-        gateway: [192, 168, 64, 1].into(),
-        gateway_mac: Some(EthernetAddress(GATEWAY)),
-        subnet: "192.168.64.0/24".parse().unwrap(),
-        max_frame: 1514,
-    };
+    let network = Network { gateway_mac: Some(EthernetAddress(GATEWAY)), ..sample::network() };
     let relay = thread::spawn(move || {
         let guest_side = OwnedFd::from(guest_side);
         let lifeline = Lifeline::new(guest_side.as_fd()).unwrap();

@@ -74,7 +74,7 @@ impl Relay {
             }
         }
         let woken = poll(&mut set[..count], timeout_until(deadline, now));
-        self.tally.wakeups += 1;
+        self.counters.wakeups += 1;
         match woken {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Ready::default()),

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //! Three processes. This one is the caller's in every respect: what the setuid bit gave was given back before the command line was
 //! read ([`crate::privilege::renounce`]), so it has no right that its caller has not, and there is nothing in it to attack. It makes
-//! the socket pair, and starts **softnet** anew for the guest (`relay`), which gets its root in the way that any start
+//! the socket pair, and starts **softnet** anew for the guest (`server`), which gets its root in the way that any start
 //! does: by the setuid bit or by sudo. Once that says that it is ready, it starts **the command** (`command`) with the other end.
 //!
 //! Then it waits (`supervise`) and never leaves either behind: when the command ends, so does softnet, and the exit code is
@@ -17,7 +17,7 @@
 
 mod command;
 pub mod mac;
-mod relay;
+mod server;
 mod supervise;
 
 use std::io;
@@ -27,11 +27,11 @@ use std::process::ExitStatus;
 use nix::sys::signal::Signal;
 use thiserror::Error;
 
-use crate::cli::Run;
+use crate::cli::RunOptions;
 use crate::engine::colons;
 use crate::sys::offspring;
 use crate::sys::passing::Passing;
-use relay::{Relay, Start};
+use server::{Server, Start};
 
 /// What a shell adds to the number of the signal that ended a program.
 const ENDED_BY_SIGNAL: u8 = 128;
@@ -44,7 +44,7 @@ pub enum RunError {
     Start(io::Error),
     /// The other softnet cannot be started.
     #[error("run: softnet cannot be started: {0}")]
-    NoRelay(io::Error),
+    NoServer(io::Error),
     /// The other softnet ended, with a message of its own, before it was ready.
     #[error("run: softnet did not get ready ({0}): the command was not started")]
     NotReady(ExitStatus),
@@ -58,7 +58,7 @@ pub enum RunError {
     },
     /// The other softnet ended while the command ran.
     #[error("run: softnet has ended before the command ({0}): the command was ended, since its VM has no network")]
-    RelayEnded(ExitStatus),
+    ServerEnded(ExitStatus),
     /// The children cannot be waited for.
     #[error("run: waiting: {0}")]
     Wait(io::Error),
@@ -84,20 +84,20 @@ impl RunError {
 ///
 /// # Errors
 /// What failed. Nothing that was started is left behind.
-pub fn run(run: &Run) -> Result<u8, RunError> {
+pub fn run(run: &RunOptions) -> Result<u8, RunError> {
     let mac = run.vm_mac_address.unwrap_or_else(|| run.name.as_deref().map_or_else(mac::random, mac::of_name));
     let mac = colons(mac);
     let signals = Passing::catch().map_err(RunError::Start)?;
     let (guest, wire) = offspring::frame_sockets().map_err(RunError::Start)?;
     let guest = OwnedFd::from(guest);
 
-    let mut relay = Relay::start(&run.relay_words(&mac), wire.into()).map_err(RunError::NoRelay)?;
-    match relay.wait_ready(&signals).map_err(RunError::Wait)? {
+    let mut server = Server::start(&run.serve_words(&mac), wire.into()).map_err(RunError::NoServer)?;
+    match server.wait_ready(&signals).map_err(RunError::Wait)? {
         Start::Ready => {}
         Start::Ended(status) => return Err(RunError::NotReady(status)),
         Start::Interrupted(signal) => {
             drop(guest);
-            relay.end();
+            server.end();
             return Ok(code_of(signal));
         }
     }
@@ -109,14 +109,14 @@ pub fn run(run: &Run) -> Result<u8, RunError> {
         Ok(command) => command,
         Err(source) => {
             drop(guest);
-            relay.end();
+            server.end();
             let command = run.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
             return Err(RunError::NoCommand { command, source });
         }
     };
     // From here on it is the command's alone: softnet sees when it is closed.
     drop(guest);
-    supervise::until_the_end(command, relay, &signals)
+    supervise::until_the_end(command, server, &signals)
 }
 
 /// The exit code of a program that `signal` ended, as a shell has it.

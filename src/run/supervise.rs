@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::relay::Relay;
+use super::server::Server;
 use super::{ENDED_BY_SIGNAL, RunError};
 use crate::sys::passing::{Passing, Sender};
 
@@ -35,8 +35,8 @@ enum Step {
 }
 
 /// Waits until both have ended; the command's exit code.
-pub(super) fn until_the_end(mut command: Child, relay: Relay, signals: &Passing) -> Result<u8, RunError> {
-    let result = wait_for_both(&mut command, relay, signals);
+pub(super) fn until_the_end(mut command: Child, server: Server, signals: &Passing) -> Result<u8, RunError> {
+    let result = wait_for_both(&mut command, server, signals);
     if matches!(result, Err(RunError::Wait(_))) {
         // Nobody would see to it any more.
         let _ = command.kill();
@@ -44,7 +44,7 @@ pub(super) fn until_the_end(mut command: Child, relay: Relay, signals: &Passing)
     result
 }
 
-fn wait_for_both(command: &mut Child, mut relay: Relay, signals: &Passing) -> Result<u8, RunError> {
+fn wait_for_both(command: &mut Child, mut server: Server, signals: &Passing) -> Result<u8, RunError> {
     let pid = Pid::from_raw(command.id().cast_signed());
     let mut asked_to_end = false;
     let mut lost: Option<Lost> = None;
@@ -61,16 +61,16 @@ fn wait_for_both(command: &mut Child, mut relay: Relay, signals: &Passing) -> Re
         }
         // Not waited for before, so that the number was still the command's.
         if let Some(status) = command.try_wait().map_err(RunError::Wait)? {
-            relay.end();
+            server.end();
             return match lost {
-                Some(Lost { status, step: Step::Told | Step::Killed, .. }) => Err(RunError::RelayEnded(status)),
+                Some(Lost { status, step: Step::Told | Step::Killed, .. }) => Err(RunError::ServerEnded(status)),
                 _ => Ok(code(status)),
             };
         }
         // A command that was asked to end takes the time that it takes, also where a service manager asked all three.
         if lost.is_none()
             && !asked_to_end
-            && let Some(status) = relay.ended().map_err(RunError::Wait)?
+            && let Some(status) = server.ended().map_err(RunError::Wait)?
         {
             lost = Some(Lost { status, next: Instant::now() + MOMENT, step: Step::Waited });
         }

@@ -1,12 +1,13 @@
 //! `--expose` in the setup: who may, the host's ports, and who forwards.
 
-use thiserror::Error;
-
 use std::time::Duration;
 
+use thiserror::Error;
+
+use super::SetupError;
 use crate::cli::{self, Carrier, Forward};
 #[cfg(target_os = "linux")]
-use crate::companion::{self, CompanionError, Plan};
+use crate::companion::{self, Plan};
 use crate::engine::{Exposed, ExposedPort, Exposures, Peers};
 #[cfg(not(target_os = "linux"))]
 use crate::forwards::LinkPort;
@@ -14,8 +15,8 @@ use crate::forwards::LinkPort;
 use crate::forwards::forwarder::{DESCRIPTORS, Forwarder};
 use crate::forwards::ports::{self, Port, PortError};
 use crate::forwards::{By, Forwards};
-use crate::lifeline::{End, Lifeline};
-use crate::privilege::{Identity, PrivilegeError, Standing};
+use crate::lifeline::{Lifeline, Stop};
+use crate::privilege::{Identity, Standing};
 #[cfg(target_os = "linux")]
 use crate::sandbox::{Leave, Room, calls};
 
@@ -38,25 +39,18 @@ pub enum ForwardsError {
     RootOnly(Forward),
     /// A port that is not to be had.
     #[error(transparent)]
-    Port(#[from] PortError),
-    /// Acting for the caller.
-    #[error(transparent)]
-    Privilege(#[from] PrivilegeError),
+    Port(PortError),
     /// What forwards could not be made.
     #[cfg(target_os = "linux")]
     #[error("--expose: {0}")]
     Make(std::io::Error),
-    /// Or not be started.
-    #[cfg(target_os = "linux")]
-    #[error(transparent)]
-    Companion(#[from] CompanionError),
 }
 
 /// What is asked for, and may be.
 pub(super) struct Asked(Vec<Forward>);
 
 /// Whether this caller may ask for these.
-pub(super) fn check(standing: Standing, forwards: &cli::Forwards) -> Result<Asked, ForwardsError> {
+pub(super) fn check(standing: Standing, forwards: &cli::ForwardOptions) -> Result<Asked, ForwardsError> {
     let list = forwards.list().map_err(ForwardsError::List)?;
     match list.iter().find(|forward| forward.external < FREE_FOR_ALL) {
         Some(&forward) if standing != Standing::Root => Err(ForwardsError::RootOnly(forward)),
@@ -72,20 +66,18 @@ impl Asked {
         standing: Standing,
         identity: Identity,
         lifeline: &mut Lifeline,
-    ) -> Result<Result<Bound, End>, ForwardsError> {
+    ) -> Result<Bound, Stop<SetupError>> {
         let bind = || ports::bind(&self.0);
         let mut tries = 0;
         loop {
             let bound = if standing == Standing::Root { bind() } else { identity.act(standing, bind)? };
             match bound {
-                Ok(ports) => return Ok(Ok(Bound { list: self.0, ports })),
+                Ok(ports) => return Ok(Bound { list: self.0, ports }),
                 Err(error) if error.is_taken() && tries < STEPS => {
                     tries += 1;
-                    if let Err(end) = lifeline.pause(STEP) {
-                        return Ok(Err(end));
-                    }
+                    lifeline.pause(STEP)?;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(ForwardsError::Port(error).into()),
             }
         }
     }
@@ -117,9 +109,9 @@ impl Bound {
         self,
         identity: Identity,
         lifeline: &mut Lifeline,
-    ) -> Result<Result<Option<Forwards>, End>, ForwardsError> {
+    ) -> Result<Option<Forwards>, Stop<SetupError>> {
         if self.list.is_empty() {
-            return Ok(Ok(None));
+            return Ok(None);
         }
         let tcp = self.list.iter().filter(|forward| forward.carrier == Carrier::Tcp);
         let left: Vec<Leave> = tcp.map(|forward| Leave::ConnectTcp(forward.internal)).collect();
@@ -131,16 +123,16 @@ impl Bound {
             room: Room { calls: calls::FORWARDER, left: &left, descriptors: DESCRIPTORS },
             work: |line| forwarder.run(line),
         };
-        let started = companion::start(identity, plan, lifeline)?;
+        let companion = companion::start(identity, plan, lifeline).map_err(Stop::widen)?;
         let texts = self.list.iter().map(Forward::to_string).collect();
-        Ok(started.map(|companion| Some(Forwards::new(texts, By::Companion(companion)))))
+        Ok(Some(Forwards::new(texts, By::Companion(companion))))
     }
 
     /// The link forwards, if there is anything to.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn start(self, _: Identity, _: &mut Lifeline) -> Result<Result<Option<Forwards>, End>, ForwardsError> {
+    pub(super) fn start(self, _: Identity, _: &mut Lifeline) -> Result<Option<Forwards>, Stop<SetupError>> {
         let texts: Vec<String> = self.list.iter().map(Forward::to_string).collect();
         let ports: Vec<LinkPort> = self.ports.into_iter().map(LinkPort::new).collect();
-        Ok(Ok((!texts.is_empty()).then(|| Forwards::new(texts, By::Link(ports)))))
+        Ok((!texts.is_empty()).then(|| Forwards::new(texts, By::Link(ports))))
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use thiserror::Error;
 
-use crate::cli::Serve;
+use crate::cli::ServeOptions;
 use crate::sys::inherited::{self, DescriptorError, Role};
 use crate::sys::process;
 use crate::sys::ready::{self, ReadyPipe};
@@ -51,8 +51,8 @@ impl Sockets {
     const CONTROL: &str = "--control-fd";
 
     /// Looks at them, without changing anything.
-    pub(super) fn of(serve: &Serve) -> Result<Self, SocketsError> {
-        let Serve { vm_fd: guest, control_fd: control, ready_fd: ready, .. } = *serve;
+    pub(super) fn of(serve: &ServeOptions) -> Result<Self, SocketsError> {
+        let ServeOptions { vm_fd: guest, control_fd: control, ready_fd: ready, .. } = *serve;
         if let Some(fd) = guest {
             inherited::check(fd, Role::Frames).map_err(|error| SocketsError::Descriptor(Self::FRAMES, error))?;
         }

@@ -4,9 +4,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::SetupError;
-use crate::cli::{CaptureOptions, Serve};
+use crate::cli::{CaptureOptions, ServeOptions};
 #[cfg(target_os = "linux")]
-use crate::lifeline::{End, Lifeline};
+use crate::lifeline::{Lifeline, Stop};
 use crate::logging;
 #[cfg(target_os = "linux")]
 use crate::metrics;
@@ -16,10 +16,10 @@ use crate::relay::Reports;
 use crate::watch::{Capture, DropLog, Watch};
 
 /// What looks at verdicts.
-pub(super) fn watch(serve: &Serve, capture: Option<Capture>) -> Watch {
+pub(super) fn watch(serve: &ServeOptions, capture: Option<Capture>) -> Watch {
     let mut watch = Watch::default();
     // RUST_LOG=softnet=debug asks for all that softnet has to say.
-    if serve.watching.log_drops || log::log_enabled!(target: "softnet::drops", log::Level::Debug) {
+    if serve.watch.log_drops || log::log_enabled!(target: "softnet::drops", log::Level::Debug) {
         watch = watch.with_drop_log(DropLog::new(logging::format()));
     }
     match capture {
@@ -28,27 +28,27 @@ pub(super) fn watch(serve: &Serve, capture: Option<Capture>) -> Watch {
     }
 }
 
-/// When and where the counters are told; the inner error says that the end came meanwhile.
+/// When and where the counters are told.
 #[cfg(target_os = "linux")]
 pub(super) fn reports(
-    serve: &Serve,
+    serve: &ServeOptions,
     place: Option<metrics::Place>,
     lifeline: &mut Lifeline,
-) -> Result<Result<Reports, End>, SetupError> {
+) -> Result<Reports, Stop<SetupError>> {
     let interval = stats_interval(serve);
     let reports = Reports::new(interval);
-    let Some(place) = place else { return Ok(Ok(reports)) };
-    let kept = metrics::start(place, lifeline)?;
-    Ok(kept.map(|file| reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL))))
+    let Some(place) = place else { return Ok(reports) };
+    let file = metrics::start(place, lifeline).map_err(Stop::widen)?;
+    Ok(reports.kept_by(Box::new(file), interval.unwrap_or(metrics::DEFAULT_INTERVAL)))
 }
 
-pub(super) fn stats_interval(serve: &Serve) -> Option<Duration> {
-    serve.watching.stats_interval.map(|seconds| Duration::from_secs(seconds.into()))
+pub(super) fn stats_interval(serve: &ServeOptions) -> Option<Duration> {
+    serve.watch.stats_interval.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// Opens the file of the capture, if one is wanted, as the user whom softnet becomes could.
 pub(super) fn open_capture(
-    serve: &Serve,
+    serve: &ServeOptions,
     identity: Identity,
     standing: Standing,
     directory: Option<OwnedFd>,

@@ -13,7 +13,7 @@ use crate::engine::{Direction, DropReason, colons, flows};
 #[must_use]
 pub fn text(snapshot: &Snapshot<'_>) -> String {
     let mut page = Page { text: String::with_capacity(16 << 10), guest: colons(snapshot.guest) };
-    let tally = snapshot.tally;
+    let relay = snapshot.relay_counters;
     page.family("softnet_info", "gauge", "Which softnet serves this guest.");
     page.sample("softnet_info", &[("version", env!("CARGO_PKG_VERSION")), ("pid", &snapshot.pid.to_string())], 1);
     page.gauge(
@@ -41,23 +41,23 @@ pub fn text(snapshot: &Snapshot<'_>) -> String {
         "softnet_lost_frames_total",
         "Frames that passed and were not taken by a slow receiver.",
         |direction| match direction {
-            Direction::FromGuest => tally.lost.to_host,
-            Direction::FromHost => tally.lost.to_guest,
+            Direction::FromGuest => relay.lost.to_host,
+            Direction::FromHost => relay.lost.to_guest,
         },
     );
     page.by_direction("softnet_read_batches_total", "Batches of frames that were read.", |direction| {
-        tally.reads(direction).batches
+        relay.reads(direction).batches
     });
     page.by_direction("softnet_read_frames_total", "Frames in the batches that were read.", |direction| {
-        tally.reads(direction).frames
+        relay.reads(direction).frames
     });
-    page.counter("softnet_replies_total", "Frames of softnet's own to the guest.", tally.replies);
+    page.counter("softnet_replies_total", "Frames of softnet's own to the guest.", relay.replies);
     page.counter(
         "softnet_unusable_frames_total",
         "Frames of the host's that were not what their headers said.",
         snapshot.unusable,
     );
-    page.counter("softnet_wakeups_total", "How often it woke up.", tally.wakeups);
+    page.counter("softnet_wakeups_total", "How often it woke up.", relay.wakeups);
 
     let left = snapshot.lease.map_or(0, |(_, left)| left.secs());
     page.gauge("softnet_lease_remaining_seconds", "How long the guest's lease lasts; 0 without one.", left);

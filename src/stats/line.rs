@@ -14,7 +14,7 @@ pub fn line(snapshot: &Snapshot<'_>) -> String {
         .text("mac", &colons(snapshot.guest))
         .value("uptime_seconds", snapshot.uptime.secs());
     let both = DIRECTIONS.into_iter().fold(head, |object, (direction, name)| {
-        let reads = snapshot.tally.reads(direction);
+        let reads = snapshot.relay_counters.reads(direction);
         let traffic = snapshot.counters.forwarded(direction);
         let side = Object::default()
             .value("frames", traffic.frames)
@@ -24,15 +24,15 @@ pub fn line(snapshot: &Snapshot<'_>) -> String {
             .value("frames_in_batches", reads.frames);
         object.value(name, side)
     });
-    let lost = snapshot.tally.lost;
-    both.value("replies", snapshot.tally.replies)
+    let lost = snapshot.relay_counters.lost;
+    both.value("replies", snapshot.relay_counters.replies)
         .value("lost", Object::default().value("to_guest", lost.to_guest).value("to_host", lost.to_host))
         .value("unusable", snapshot.unusable)
         .value("lease", lease(snapshot))
         .value("flows", Object::default().value("live", snapshot.flows).value("limit", flows::MAX_FLOWS))
         .value("policy", Object::default().value("rules", snapshot.rules))
         .value("forwards", list(snapshot.forwards))
-        .value("wakeups", snapshot.tally.wakeups)
+        .value("wakeups", snapshot.relay_counters.wakeups)
         .line()
 }
 

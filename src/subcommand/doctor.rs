@@ -23,12 +23,12 @@ mod network;
 mod report;
 
 use super::{SubcommandError, print};
-use crate::cli::DoctorArgs;
+use crate::cli::DoctorOptions;
 use crate::privilege::{self, Identity, Standing};
 use report::{Finding, Json, Level, Text};
 
 /// Runs `softnet doctor`.
-pub(super) fn doctor(standing: Standing, args: &DoctorArgs) -> Result<(), SubcommandError> {
+pub(super) fn doctor(standing: Standing, args: &DoctorOptions) -> Result<(), SubcommandError> {
     let findings = findings(standing)?;
     if let Standing::Setuid { .. } = standing {
         privilege::drop_to(Identity::choose(standing, None, None)?)?;

@@ -12,7 +12,7 @@ use log::warn;
 
 use super::{SubcommandError, print};
 use crate::administrator::{Administrator, Effective, FILE};
-use crate::cli::{Destination, Explain, Means};
+use crate::cli::{Destination, ExplainOptions, Means};
 use crate::engine::{Datagram, Decider, Decision, Direction, DropReason, Grounds, Load, Pattern, Target, Way};
 use crate::privilege::Standing;
 use crate::setup::warn_of_loopholes;
@@ -25,7 +25,7 @@ const SOME_PORT: u16 = 49_152;
 const SOMEWHERE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
 
 /// Runs `softnet explain`.
-pub(super) fn explain(standing: Standing, asked: &Explain) -> Result<(), SubcommandError> {
+pub(super) fn explain(standing: Standing, asked: &ExplainOptions) -> Result<(), SubcommandError> {
     // main gives it back before it reads the command line: files, the administrator's too, are opened by the caller's rights.
     if let Standing::Setuid { .. } = standing {
         return Err(SubcommandError::RightLeft);
@@ -64,7 +64,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn to(destination: &Destination, asked: &Explain, given: &Effective) -> Self {
+    fn to(destination: &Destination, asked: &ExplainOptions, given: &Effective) -> Self {
         let about = destination.to_string();
         match &destination.entry.target {
             Target::Name(name) => Self::to_name(about, name, destination.means, asked, given),
@@ -73,7 +73,13 @@ impl Answer {
         }
     }
 
-    fn to_address(about: String, far: Ipv4Addr, destination: &Destination, asked: &Explain, given: &Effective) -> Self {
+    fn to_address(
+        about: String,
+        far: Ipv4Addr,
+        destination: &Destination,
+        asked: &ExplainOptions,
+        given: &Effective,
+    ) -> Self {
         let (direction, datagram) = match destination.entry.way {
             Way::In => (Direction::FromHost, datagram(far, GUEST, destination.means)),
             Way::Bare | Way::Out => (Direction::FromGuest, datagram(GUEST, far, destination.means)),
@@ -91,7 +97,7 @@ impl Answer {
     }
 
     /// Its address is not known: entries about names decide, and those that are about every address.
-    fn to_name(about: String, name: &Pattern, means: Means, asked: &Explain, given: &Effective) -> Self {
+    fn to_name(about: String, name: &Pattern, means: Means, asked: &ExplainOptions, given: &Effective) -> Self {
         let is_allowed =
             given.policy.allow.iter().any(|entry| matches!(&entry.target, Target::Name(of) if of.covers(name)));
         if asked.dns_names_only && !is_allowed {
@@ -157,7 +163,7 @@ impl fmt::Display for Answer {
 }
 
 /// All that decides, as a start with these options would have it.
-fn grounds<'a>(asked: &Explain, given: &'a Effective) -> Grounds<'a> {
+fn grounds<'a>(asked: &ExplainOptions, given: &'a Effective) -> Grounds<'a> {
     Grounds {
         policy: &given.policy,
         administrator: &given.administrator,

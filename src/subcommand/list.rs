@@ -12,7 +12,8 @@ use super::{SubcommandError, print};
 use crate::engine::colons;
 use crate::host::tap::{self, Running};
 use crate::privilege::{self, Identity, Standing};
-use crate::record::{Record, Tally};
+use crate::record::{Record, Totals};
+use crate::stats::Losses;
 use crate::sys::clock;
 
 /// How the answer is written.
@@ -157,12 +158,12 @@ impl List {
                     None => f.write_str(", \"lease\": null")?,
                 }
                 write!(f, ", \"rules\": {}", record.rules)?;
-                for (side, Tally { frames, bytes, dropped }) in
+                for (side, Totals { frames, bytes, dropped }) in
                     [("from_guest", record.from_guest), ("from_host", record.from_host)]
                 {
                     write!(f, ", \"{side}\": {{\"frames\": {frames}, \"bytes\": {bytes}, \"dropped\": {dropped}}}")?;
                 }
-                let [to_guest, to_host] = record.lost;
+                let Losses { to_guest, to_host } = record.lost;
                 write!(f, ", \"lost\": {{\"to_guest\": {to_guest}, \"to_host\": {to_host}}}")?;
             }
             f.write_str("}")?;
@@ -172,11 +173,11 @@ impl List {
 }
 
 /// All that went nowhere, either way. A liar's numbers may not fit together.
-fn dropped(Record { from_guest, from_host, lost: [to_guest, to_host], .. }: Record) -> u64 {
+fn dropped(Record { from_guest, from_host, lost: Losses { to_guest, to_host }, .. }: Record) -> u64 {
     [from_guest.dropped, from_host.dropped, to_guest, to_host].into_iter().fold(0, u64::saturating_add)
 }
 
-fn traffic(Tally { frames, bytes, .. }: Tally) -> String {
+fn traffic(Totals { frames, bytes, .. }: Totals) -> String {
     format!("{frames} / {}", size(bytes))
 }
 
@@ -213,9 +214,9 @@ mod tests {
         Record {
             lease: Some(([192, 168, 64, 7].into(), 600_000_000)),
             rules: 3,
-            from_guest: Tally { frames: 1000, bytes: 20_480, dropped: 1 },
-            from_host: Tally { frames: 4, bytes: 500, dropped: 2 },
-            lost: [3, u64::MAX],
+            from_guest: Totals { frames: 1000, bytes: 20_480, dropped: 1 },
+            from_host: Totals { frames: 4, bytes: 500, dropped: 2 },
+            lost: Losses { to_guest: 3, to_host: u64::MAX },
         }
     }
 

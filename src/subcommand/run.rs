@@ -4,13 +4,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::SubcommandError;
-use crate::cli::Run;
+use crate::cli::RunOptions;
 use crate::privilege::Standing;
 use crate::run;
 use crate::sys::stderr::Stderr;
 
 /// Runs `softnet run`.
-pub(super) fn run(standing: Standing, options: &Run) -> Result<ExitCode, SubcommandError> {
+pub(super) fn run(standing: Standing, options: &RunOptions) -> Result<ExitCode, SubcommandError> {
     // main gives it back before it reads the command line.
     if let Standing::Setuid { .. } = standing {
         return Err(SubcommandError::RightLeft);

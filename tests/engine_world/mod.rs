@@ -3,6 +3,8 @@
 
 #[path = "../support/dns.rs"]
 pub mod dns;
+#[path = "../support/engine.rs"]
+mod engine;
 #[path = "../support/frames.rs"]
 pub mod frames;
 
@@ -11,7 +13,7 @@ use std::net::Ipv4Addr;
 use frames::*;
 use softnet::engine::{
     Config, Direction, DnsQuestions, DropReason, Engine, Entry, EthernetAddress, Event, Instant, Isolation, NetType,
-    Network, PolicyEntries, Refusals, Verdict,
+    PolicyEntries, Refusals, Verdict,
 };
 
 /// The largest frame of the link of these tests.
@@ -25,12 +27,7 @@ pub fn config() -> Config {
         guest_mac: EthernetAddress(GUEST_MAC),
         net_type: NetType::Nat,
         isolation: Isolation::Isolated,
-        network: Network {
-            gateway: GATEWAY,
-            gateway_mac: None,
-            subnet: "192.168.64.0/24".parse().unwrap(),
-            max_frame: MAX_FRAME,
-        },
+        network: engine::network(),
         policy: PolicyEntries::default(),
         administrator: PolicyEntries::default(),
         dns_questions: DnsQuestions::Any,

@@ -5,11 +5,11 @@ use std::os::unix::net::UnixStream;
 
 use softnet::channel::Channel;
 use softnet::control::ChannelNames;
-use softnet::engine::{Config, Engine, EthernetAddress, Network};
 use softnet::sandbox::Features;
 use softnet::sys::stream;
 
 use super::child::{Ended, call, exit_at_once, inside_with, inside_with_features};
+use super::engine::engine;
 
 /// The softnet's end, the client's, and one more pair.
 type Sockets = (OwnedFd, UnixStream, UnixStream, UnixStream);
@@ -26,19 +26,6 @@ fn with_channel(body: impl FnOnce(Sockets)) -> Ended {
         (Features { channel: Some(sockets.0.as_raw_fd()), ..Features::default() }, sockets)
     };
     inside_with_features(prepare, body)
-}
-
-fn engine() -> Engine {
-    Engine::new(Config::new(
-        EthernetAddress([2, 0, 0, 0, 0, 1]),
-        Network {
-            gateway: [192, 168, 64, 1].into(),
-            gateway_mac: None,
-            subnet: "192.168.64.0/24".parse().unwrap(),
-            max_frame: 1514,
-        },
-        [1, 2],
-    ))
 }
 
 #[test]

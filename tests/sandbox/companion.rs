@@ -36,7 +36,7 @@ fn start(given: &Given<'_>, work: impl FnOnce(Line)) -> Companion {
     let mut lifeline = Lifeline::new(ours.as_fd()).unwrap();
     let identity = Identity::choose(Standing::Root, Some("4711"), Some("4712")).unwrap();
     let plan = Plan { purpose: "tests", name: c"softnet-tests", kept: given.kept, room: given.room, work };
-    let companion = companion::start(identity, plan, &mut lifeline).unwrap().unwrap();
+    let companion = companion::start(identity, plan, &mut lifeline).unwrap();
     drop(guest);
     companion
 }

@@ -13,7 +13,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use softnet::companion::line::{Heard, Line, MAX_MESSAGE, Told};
 use softnet::companion::{self, Companion, Plan};
 use softnet::lifeline::Lifeline;
-use softnet::metrics::Keeper;
+use softnet::metrics::MetricsWriter;
 use softnet::privilege::{Identity, Standing};
 use softnet::sandbox::{Features, Leave, Room, calls};
 
@@ -49,7 +49,7 @@ fn start(directory: RawFd, work: impl FnOnce(Line)) -> Companion {
     let left = [Leave::WriteIn(directory)];
     let room = Room { calls: calls::METRICS, left: &left, descriptors: 64 };
     let plan = Plan { purpose: "tests", name: c"softnet-tests", kept: &[directory], room, work };
-    let companion = companion::start(identity, plan, &mut lifeline).unwrap().unwrap();
+    let companion = companion::start(identity, plan, &mut lifeline).unwrap();
     drop(guest);
     companion
 }
@@ -64,8 +64,8 @@ fn it_replaces_its_file_again_and_again() {
     let directory = place.open();
     let prepare = || {
         let number = directory.as_raw_fd();
-        let keeper = Keeper::new(directory, std::ffi::OsStr::new("guest.prom"), 7);
-        (Features::default(), start(number, move |line| keeper.keep(line)))
+        let writer = MetricsWriter::new(directory, std::ffi::OsStr::new("guest.prom"), 7);
+        (Features::default(), start(number, move |line| writer.keep(line)))
     };
     inside_with_features(prepare, |mut companion| {
         wait(companion.line().unwrap());

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use softnet::engine::Instant;
-use softnet::record::{Keeper, LENGTH, Record};
+use softnet::record::{LENGTH, Record, RecordWriter};
 use softnet::sandbox::Features;
 
 use super::child::{Ended, inside_with, inside_with_features};
@@ -33,11 +33,11 @@ fn a_record_is_kept() {
     let prepare = || {
         let [file, _] = files();
         let record = Some(file.as_raw_fd());
-        (Features { record, ..Features::default() }, Keeper::new(file))
+        (Features { record, ..Features::default() }, RecordWriter::new(file))
     };
-    inside_with_features(prepare, |mut keeper| {
+    inside_with_features(prepare, |mut writer| {
         for rules in 0..3 {
-            keeper.keep(Record { rules, ..Record::default() }, Instant::from_secs(1));
+            writer.keep(Record { rules, ..Record::default() }, Instant::from_secs(1));
         }
     })
     .assert_exited(0);

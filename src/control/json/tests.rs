@@ -6,7 +6,7 @@ use super::*;
 #[derive(Default)]
 struct Written(String);
 
-impl Sink for Written {
+impl TokenSink for Written {
     fn token(&mut self, token: Token<'_>) {
         let written = match token {
             Token::ObjectStart => "{".into(),
@@ -148,7 +148,7 @@ fn nesting_has_an_end() {
 
 struct Last(String, bool);
 
-impl Sink for Last {
+impl TokenSink for Last {
     fn token(&mut self, token: Token<'_>) {
         if let Token::String(text) | Token::Number(text) = token {
             (self.0, self.1) = (text.kept().to_owned(), text.is_cut());

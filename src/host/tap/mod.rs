@@ -248,12 +248,6 @@ impl TapHost {
         &self.tap.name
     }
 
-    /// The name of the bridge.
-    #[must_use]
-    pub fn bridge_name(&self) -> &str {
-        &self.bridge
-    }
-
     /// The TAP or its bridge was removed under us; everything else passes.
     fn lost(&self) -> io::Error {
         io::Error::other(format!("{} was removed from {} by someone else", self.tap.name, self.bridge))

@@ -20,7 +20,7 @@ use super::super::{SubcommandError, print};
 use crate::administrator::Effective;
 use crate::capture::read::{Captured, Reader};
 use crate::capture::{OWN_ANSWER, Way};
-use crate::cli::{Explain, parse_mac};
+use crate::cli::{ExplainOptions, parse_mac};
 use crate::engine::{
     Config, Contents, Decider, Digest, Direction, DnsQuestions, DropReason, Engine, EthernetAddress, Instant, Load,
     Network, Verdict, colons,
@@ -35,7 +35,7 @@ const MAX_FRAME: usize = 1514;
 const INTERFACE: &str = "guest ";
 
 /// Explains the capture at `path`.
-pub(super) fn explain(path: &Path, asked: &Explain, given: &Effective) -> Result<(), SubcommandError> {
+pub(super) fn explain(path: &Path, asked: &ExplainOptions, given: &Effective) -> Result<(), SubcommandError> {
     let failed = |reason: String| SubcommandError::Read { path: path.display().to_string(), reason };
     let mut input: Box<dyn Read> = if path.as_os_str() == "-" {
         Box::new(io::stdin().lock())
@@ -90,7 +90,7 @@ enum End {
 }
 
 struct Reading<'a> {
-    asked: &'a Explain,
+    asked: &'a ExplainOptions,
     given: &'a Effective,
     engine: Option<Engine>,
     /// The lines, in the order in which they came up.
@@ -105,7 +105,7 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(asked: &'a Explain, given: &'a Effective) -> Self {
+    fn new(asked: &'a ExplainOptions, given: &'a Effective) -> Self {
         Reading {
             asked,
             given,

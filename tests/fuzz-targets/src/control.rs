@@ -4,20 +4,9 @@
 
 use serde_json::{Map, Value};
 use softnet::control::{ChannelNames, MAX_REQUEST, Session};
-use softnet::engine::{Config, Engine, EthernetAddress, Network, PolicyEntries};
+use softnet::engine::{Engine, PolicyEntries};
 
-fn engine() -> Engine {
-    Engine::new(Config::new(
-        EthernetAddress([2, 0, 0, 0, 0, 1]),
-        Network {
-            gateway: [192, 168, 64, 1].into(),
-            gateway_mac: None,
-            subnet: "192.168.64.0/24".parse().expect("a subnet"),
-            max_frame: 1514,
-        },
-        [1, 2],
-    ))
-}
+use crate::engine::engine;
 
 /// All replies to `stream`, which comes in pieces of these sizes, over and over; and the engine after it.
 fn replies(stream: &[u8], sizes: &[u8]) -> (Vec<u8>, Engine) {

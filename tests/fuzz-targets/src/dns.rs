@@ -5,10 +5,10 @@
 use std::net::Ipv4Addr;
 
 use softnet::engine::{
-    Config, DnsQuestions, Engine, EthernetAddress, Instant, Isolation, NetType, Network, PolicyEntries, Refusals,
-    Verdict,
+    Config, DnsQuestions, Engine, EthernetAddress, Instant, Isolation, NetType, PolicyEntries, Refusals, Verdict,
 };
 
+use crate::engine::network;
 use crate::frames::*;
 use crate::input::Input;
 
@@ -69,12 +69,7 @@ impl Guest {
             guest_mac: EthernetAddress(GUEST_MAC),
             net_type: NetType::Nat,
             isolation: Isolation::Isolated,
-            network: Network {
-                gateway: GATEWAY,
-                gateway_mac: None,
-                subnet: "192.168.64.0/24".parse().expect("a subnet"),
-                max_frame: 1514,
-            },
+            network: network(),
             policy: PolicyEntries::default(),
             administrator: PolicyEntries::default(),
             dns_questions: DnsQuestions::Any,

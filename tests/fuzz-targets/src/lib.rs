@@ -23,6 +23,8 @@ compile_error!(
 pub mod control;
 pub mod dhcp;
 pub mod dns;
+#[path = "../../support/engine.rs"]
+mod engine;
 pub mod exchange;
 #[allow(missing_docs)]
 #[path = "../../support/frames.rs"]

@@ -24,6 +24,20 @@ pub fn caller() -> (u32, u32) {
     (CALLER, CALLER)
 }
 
+/// A directory of [`CALLER`]'s own, which nobody else may look into. Only inside [`crate::isolate`].
+///
+/// # Panics
+/// When it cannot be made.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn callers_directory() -> PathBuf {
+    let path = Path::new(isolate::SCRATCH).join("caller");
+    fs::create_dir_all(&path).expect("a directory is made");
+    chown(&path, Some(CALLER), Some(CALLER)).expect("it is the caller's");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("and nobody else's");
+    path
+}
+
 /// Copies `program` into a directory that only root may write to, owned by root, with the permissions `mode`.
 ///
 /// # Panics

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use crate::binary;
-use crate::guest::PortableGuest;
+use crate::guest::{KernelGuest, PortableGuest};
 use crate::internet::Internet;
 use crate::sniffer::Sniffer;
-use crate::softnet::Caller;
+use crate::softnet::{Caller, Softnet};
 use crate::testbed::{Facts, Testbed, link_of};
 use crate::wire::Mac;
 
@@ -43,6 +43,19 @@ impl LinuxTestbed {
     pub fn as_root(mut self) -> Self {
         self.caller = Caller::Root;
         self
+    }
+
+    /// Starts softnet with `options`, and behind it guest `number` with a kernel's stack, in the namespace `guestNUMBER`, with a lease.
+    ///
+    /// # Panics
+    /// When the guest gets no lease.
+    #[must_use]
+    pub fn kernel_guest(&self, number: u8, options: &str) -> (Softnet, KernelGuest) {
+        let mac = Mac::guest(number);
+        let (softnet, socket) = self.launch(mac).with(options).start();
+        let mut guest = KernelGuest::new(&format!("guest{number}"), socket, mac);
+        guest.dhcp();
+        (softnet, guest)
     }
 }
 

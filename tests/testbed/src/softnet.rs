@@ -177,6 +177,17 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Holds it to it that each of `words` was told.
+    ///
+    /// # Panics
+    /// When one was not.
+    #[track_caller]
+    pub fn assert_told(&self, words: &[&str]) {
+        for word in words {
+            assert!(self.said.contains(word), "{word:?} is to be told: {}", self.said);
+        }
+    }
+
     /// How many frames of the guest's it had dropped for `reason`, as its last words say.
     #[must_use]
     pub fn dropped(&self, reason: &str) -> u64 {

@@ -7,6 +7,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use crate::channel::Client;
 use crate::guest::PortableGuest;
 use crate::servers;
 use crate::sniffer::Sniffer;
@@ -94,6 +95,17 @@ pub trait Testbed {
             panic!("guest {mac}: {error}\n{}", softnet.said());
         }
         (softnet, guest)
+    }
+
+    /// The same with a client of its control channel, which is softnet's standard output as with Tart.
+    ///
+    /// # Panics
+    /// When the guest gets no lease.
+    fn guest_with_channel(&self, mac: Mac, options: &str) -> (Softnet, PortableGuest, Client) {
+        let (softnet, socket, client) = self.launch(mac).with(options).start_with_channel();
+        let mut guest = PortableGuest::new(socket, mac);
+        guest.dhcp(PATIENCE).expect("a lease");
+        (softnet, guest, Client::new(client))
     }
 }
 

@@ -11,7 +11,7 @@ pub const MAX_FORWARDS: usize = 64;
 /// The options of port forwards.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "What it may reach")]
-pub struct Forwards {
+pub struct ForwardOptions {
     /// Ports of the host that lead to the guest's: 2222:22
     ///
     /// `[BIND:]EXT:INT[/tcp|/udp]` with commas between, as in 127.0.0.1:5353:53/udp. Can be repeated.
@@ -130,7 +130,7 @@ fn parse_for(system: System, text: &str) -> Result<ForwardList, String> {
     Ok(ForwardList(forwards))
 }
 
-impl Forwards {
+impl ForwardOptions {
     /// All of them.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ mod tests {
 
     fn list(texts: &[&str]) -> Result<Vec<Forward>, String> {
         let expose = texts.iter().map(|text| parse_for(System::Linux, text)).collect::<Result<_, _>>()?;
-        Forwards { expose }.list()
+        ForwardOptions { expose }.list()
     }
 
     #[test]

@@ -27,7 +27,7 @@ const MODE: Mode = Mode::from_bits_truncate(0o644);
 
 /// Keeps the file.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct MetricsWriter {
     directory: OwnedFd,
     name: OsString,
     temporary: OsString,
@@ -40,11 +40,11 @@ pub(super) fn temporary(name: &[u8], process: u32) -> Vec<u8> {
     [b".", name, format!(".{process}.new").as_bytes()].concat()
 }
 
-impl Keeper {
+impl MetricsWriter {
     /// Keeps the file `name` of `directory`; `process` tells it from others that keep one of that name.
     #[must_use]
     pub fn new(directory: OwnedFd, name: &OsStr, process: u32) -> Self {
-        Keeper {
+        MetricsWriter {
             directory,
             temporary: OsString::from_vec(temporary(name.as_bytes(), process)),
             name: name.to_owned(),
@@ -124,9 +124,9 @@ mod tests {
             Place { path }
         }
 
-        fn keeper(&self) -> Keeper {
+        fn writer(&self) -> MetricsWriter {
             let directory = fs::File::open(&self.path).unwrap();
-            Keeper::new(directory.into(), OsStr::new("guest.prom"), 7)
+            MetricsWriter::new(directory.into(), OsStr::new("guest.prom"), 7)
         }
 
         fn names(&self) -> Vec<OsString> {
@@ -143,11 +143,11 @@ mod tests {
     #[test]
     fn each_version_takes_the_place_of_the_one_before() {
         let place = Place::new("versions");
-        let mut keeper = place.keeper();
-        keeper.try_out().unwrap();
+        let mut writer = place.writer();
+        writer.try_out().unwrap();
         assert!(place.names().is_empty(), "the trial leaves nothing");
         for text in ["a long first version", "short"] {
-            keeper.replace(text.as_bytes());
+            writer.replace(text.as_bytes());
             assert_eq!(fs::read_to_string(place.path.join("guest.prom")).unwrap(), text);
             assert_eq!(place.names(), ["guest.prom"]);
         }
@@ -160,7 +160,7 @@ mod tests {
         fs::write(&victim, "untouched").unwrap();
         symlink(&victim, place.path.join("guest.prom")).unwrap();
         symlink(&victim, place.path.join(".guest.prom.7.new")).unwrap();
-        place.keeper().replace(b"text");
+        place.writer().replace(b"text");
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
         let made = fs::symlink_metadata(place.path.join("guest.prom")).unwrap();
         assert!(made.is_file() && made.size() == 4);
@@ -170,12 +170,12 @@ mod tests {
     fn what_cannot_take_the_place_leaves_nothing_behind() {
         let place = Place::new("directory");
         fs::create_dir(place.path.join("guest.prom")).unwrap();
-        let mut keeper = place.keeper();
-        keeper.replace(b"text");
-        assert!(keeper.has_failed);
+        let mut writer = place.writer();
+        writer.replace(b"text");
+        assert!(writer.has_failed);
         assert_eq!(place.names(), ["guest.prom"]);
         fs::remove_dir(place.path.join("guest.prom")).unwrap();
-        keeper.replace(b"text");
-        assert!(!keeper.has_failed);
+        writer.replace(b"text");
+        assert!(!writer.has_failed);
     }
 }

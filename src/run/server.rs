@@ -25,7 +25,7 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// softnet, serving the guest or about to.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(super) struct Server {
     child: Child,
     ready: PipeReader,
 }
@@ -41,7 +41,7 @@ pub(super) enum Start {
     Interrupted(Signal),
 }
 
-impl Relay {
+impl Server {
     /// Starts softnet with the arguments `words` and `wire` as its end of the guest's socket.
     pub(super) fn start(words: &[OsString], wire: OwnedFd) -> io::Result<Self> {
         let (ready, told) = io::pipe()?;
@@ -49,7 +49,7 @@ impl Relay {
         command.arg0("softnet").args(words).stdin(Stdio::from(wire)).stdout(told);
         // Out of reach of what the terminal sends, which is for the command.
         command.process_group(0);
-        Ok(Relay { child: command.spawn()?, ready })
+        Ok(Server { child: command.spawn()?, ready })
     }
 
     /// Waits until it is ready or has ended.
@@ -109,7 +109,7 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for Server {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.signal(Signal::SIGTERM);

@@ -30,12 +30,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 pub use forwards::ForwardsError;
+pub(crate) use forwards::{check_list as check_exposed, exposures};
 use log::{debug, info, warn};
 use thiserror::Error;
 
 use crate::administrator::{Administrator, AdministratorError, FILE};
 use crate::cli::Serve;
-use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
+use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, RateLimit, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError, Owner};
 use crate::lifeline::{End, Lifeline};
 use crate::listener::{self, Leftover, ListenError, Met};
@@ -187,7 +188,8 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
     let administrator = Administrator::read()?;
     administrator.check_caller(standing)?;
     check_rights(standing, serve, &administrator)?;
-    let exposed = forwards::check(standing, &serve.forwards)?;
+    let exposed = forwards::check(standing, &serve.forwards, &administrator)?;
+    let rate_limit = rate_limit(standing, serve.guest.rate_limit, &administrator);
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
     // 5. What the caller names, by its rights: among it may be descriptors that are closed next. What was handed over, and no other
@@ -250,7 +252,7 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
         flow_keys: random_keys(),
         exposed: exposed.for_the_engine(),
     })
-    .with_rate_limit(serve.guest.rate_limit.unwrap_or_default());
+    .with_rate_limit(rate_limit);
     #[cfg(target_os = "linux")]
     let remover = match leftover.map(|leftover| leftover.hand_over(&mut lifeline)).transpose()? {
         Some(Err(end)) => return Ok(Outcome::Ended(end)),
@@ -305,6 +307,18 @@ fn check_rights(standing: Standing, serve: &Serve, administrator: &Administrator
         return Err(SetupError::RootOnly { flag: "--subnet" });
     }
     Ok(())
+}
+
+/// What the guest may send and be sent. A caller who asked for more, or for no limit, is told what it got.
+fn rate_limit(standing: Standing, asked: Option<RateLimit>, administrator: &Administrator) -> RateLimit {
+    let asked = asked.unwrap_or_default();
+    let given = administrator.rate_limit(standing, asked);
+    if given.is_stricter_than_asked(asked) {
+        warn!("--rate-limit {asked}: the guest gets {given}, as {FILE} says");
+    } else if given != asked {
+        info!("the guest gets --rate-limit {given}, as {FILE} says");
+    }
+    given
 }
 
 /// Random bits of the system's, by way of the standard library's own hash keys.

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use clap::Args;
 
+/// The lowest port that anybody may expose: those below are for root itself.
+pub const FREE_FOR_ALL: u16 = 1024;
 /// The most forwards of one guest.
 pub const MAX_FORWARDS: usize = 64;
 

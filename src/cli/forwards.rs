@@ -108,7 +108,7 @@ enum System {
 
 const THIS: System = if cfg!(target_os = "linux") { System::Linux } else { System::MacOs };
 
-fn parse_forwards(text: &str) -> Result<ForwardList, String> {
+pub(super) fn parse_forwards(text: &str) -> Result<ForwardList, String> {
     parse_for(THIS, text)
 }
 

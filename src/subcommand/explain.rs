@@ -47,7 +47,8 @@ pub(super) fn explain(standing: Standing, asked: &Explain) -> Result<(), Subcomm
         return read::explain(path, asked, &given);
     }
     if given.rate_limit != RateLimit::default() {
-        let whose = if asked.rate_limit == Some(given.rate_limit) { "" } else { ", as /etc/softnet.toml has it" };
+        let is_asked = asked.rate_limit == Some(given.rate_limit);
+        let whose = if is_asked { String::new() } else { format!(", as {FILE} has it") };
         warn!(
             "--rate-limit {}{whose}: what comes to the guest faster is dropped all the same, and what it sends faster waits",
             given.rate_limit

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use softnet_testbed::attack::Party;
-use softnet_testbed::guest::PortableGuest;
-use softnet_testbed::isolate::in_own_network;
+use softnet_testbed::guest::{KernelGuest, PortableGuest};
+use softnet_testbed::isolate::{SCRATCH, in_own_network};
 use softnet_testbed::netns::Netns;
 use softnet_testbed::softnet::{Ended, Softnet};
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
@@ -114,6 +114,34 @@ fn a_second_machine_with_the_leased_address_is_named_by_its_arp() {
 #[test]
 fn a_second_machine_with_the_leased_address_is_named_though_it_is_isolated_from_the_guest() {
     in_own_network(|| a_second_machine_with_the_leased_address_is_named("on"));
+}
+
+#[test]
+fn an_address_that_the_guest_itself_finds_in_use_is_named_and_it_gets_another() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        // Neighbours are heard, so that the guest can find out.
+        let (softnet, socket) = bed.launch(MAC).with("--allow 0.0.0.0/0").start();
+        let mut guest = KernelGuest::new("guest1", socket, MAC);
+        let address = guest.dhcp().address;
+        let (_netns, mac) = impostor(address, "off");
+        // A client that asks by ARP for what it was leased, before it uses it (RFC 2131, section 2.2).
+        let client = format!("busybox udhcpc -a -i eth0 -f -n -q -t 10 -T 1 -A 1 -s {SCRATCH}/udhcpc-script");
+        let ended = tools::output(guest.command(&client).env("LEASE_FILE", format!("{SCRATCH}/declined.lease")));
+        let (client, said) = (tools::text(&ended), softnet.said());
+        println!("{client}\n{said}");
+        assert!(said.contains(&format!("the guest has found {address}, which it was leased, in use by another: ")));
+        // dnsmasq leases it another one, which softnet learns.
+        let declined = client.find("declining").unwrap_or_else(|| panic!("{client}"));
+        assert!(
+            client[declined..].contains("obtained") && !client[declined..].contains(&format!("lease of {address}"))
+        );
+        guest.run(&format!("ping -q -c 1 -W 5 {}", guest.gateway()));
+        let ended = softnet.stop();
+        let claimed = format!("{mac} uses {address}, the address that the guest has leased");
+        let told = troubles(&ended);
+        assert!(told.len() == 2 && told.iter().any(|line| line.contains(&claimed)), "{told:?}");
+    });
 }
 
 #[test]

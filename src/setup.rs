@@ -7,11 +7,12 @@
 //! 3. Root, if it is not there: by sudo, which starts softnet again from step 1. Where the host's link needs no root
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. The administrator's file ([`Administrator`]); arguments that not everyone may give; whom to become.
-//! 5. What the caller names is opened, by the rights of whom softnet becomes. Then these sockets are adopted, and every other
+//! 5. What the caller names is opened, by the rights of whom softnet becomes: the capture's file, and the directory of
+//!    `--metrics-file`. Then these sockets are adopted, and every other
 //!    descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. With `--socket`, the socket
-//!    is made and its first peer waited for in between, by the caller's rights ([`listener`]); so is the directory of
-//!    `--metrics-file` opened, and the ports of `--expose` are bound.
+//!    is made and its first peer waited for in between, by the caller's rights ([`listener`]); and the ports
+//!    of `--expose` are bound.
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase. What an option needs beside them, a companion, is started.
 //! 9. Root is dropped, for good, and that is proven.
@@ -194,8 +195,19 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
 
     // 5. What the caller names, by its rights: among it may be descriptors that are closed next. What was handed over, and no other
     // descriptor.
-    let capture = watching::open_capture(serve, identity, standing, directory)?;
-    let Adopted { guest, control, ready } = sockets.adopt(capture.as_ref().and_then(Capture::descriptor))?;
+    let beside = directory.as_ref().map(AsFd::as_fd);
+    let capture = watching::open_capture(serve, identity, standing, beside)?;
+    #[cfg(target_os = "linux")]
+    let place = serve.watching.metrics_file.as_ref();
+    #[cfg(target_os = "linux")]
+    let place = place.map(|path| metrics::open(beside, path, identity, standing)).transpose()?;
+    #[cfg(target_os = "linux")]
+    let kept = place.as_ref().map(metrics::Place::descriptor);
+    #[cfg(not(target_os = "linux"))]
+    let kept = None;
+    // Before all others are closed, whoever has them.
+    drop(directory);
+    let Adopted { guest, control, ready } = sockets.adopt([capture.as_ref().and_then(Capture::descriptor), kept])?;
     // Not before: standard error may have been one of them.
     if standing == Standing::Root && serve.user.is_none() {
         warn!("no --user was given to root: softnet goes on as nobody ({identity})");
@@ -216,8 +228,6 @@ pub fn run(started: Started, serve: &Serve) -> Result<Outcome, SetupError> {
         Ok(exposed) => exposed,
         Err(end) => return Ok(Outcome::Ended(end)),
     };
-    #[cfg(target_os = "linux")]
-    let place = serve.watching.metrics_file.as_ref().map(|path| metrics::open(path, identity, standing)).transpose()?;
 
     // 7. The host's link.
     let effective = administrator.effective(serve.policy()?);

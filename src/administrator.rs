@@ -1,12 +1,13 @@
 //! The administrator's word: what `/etc/softnet.toml` says, and what it makes of what a caller asks for.
 //!
 //! The file limits whoever starts softnet by way of the setuid bit, or has no right at all: who may do so, how many guests each
-//! may have, which bridges and subnets they may name, which ports they may expose, how fast their guests may be. What it says of *guests* (entries that nobody lifts, isolation that
-//! nobody switches off) holds for guests that root itself starts as well: the guest is what they are about. Without the file,
+//! may have, which bridges and subnets they may name, which ports they may expose, how fast their guests may be. What it says of
+//! *guests* (entries that nobody lifts, isolation that nobody switches off) holds for guests that root itself starts as well: the guest is what they are about. Without the file,
 //! today's rules hold. A file that is there and is not in order refuses the start: it is never passed over.
 //!
 //! [`Administrator::read`] is called once, as root, before anything is set up. [`Administrator::effective`] is the one place where
-//! a caller's arguments and the file become what a guest gets; `softnet explain` asks it too.
+//! a caller's entries and the file become what a guest gets, as [`Administrator::rate_limit`] is for its rate; `softnet explain` asks
+//! them too.
 //!
 //! May: read the file and the user database. Must not: change anything.
 

@@ -1,15 +1,17 @@
 //! The administrator's word: what `/etc/softnet.toml` says, and what it makes of what a caller asks for.
 //!
 //! The file limits whoever starts softnet by way of the setuid bit, or has no right at all: who may do so, how many guests each
-//! may have, which bridges and subnets they may name. What it says of *guests* (entries that nobody lifts, isolation that
-//! nobody switches off) holds for guests that root itself starts as well: the guest is what they are about. Without the file,
+//! may have, which bridges and subnets they may name, which ports they may expose, how fast their guests may be. What it says of
+//! *guests* (entries that nobody lifts, isolation that nobody switches off) holds for guests that root itself starts as well: the guest is what they are about. Without the file,
 //! today's rules hold. A file that is there and is not in order refuses the start: it is never passed over.
 //!
 //! [`Administrator::read`] is called once, as root, before anything is set up. [`Administrator::effective`] is the one place where
-//! a caller's arguments and the file become what a guest gets; `softnet explain` asks it too.
+//! a caller's entries and the file become what a guest gets, as [`Administrator::rate_limit`] is for its rate; `softnet explain` asks
+//! them too.
 //!
 //! May: read the file and the user database. Must not: change anything.
 
+mod expose;
 mod file;
 mod words;
 
@@ -19,10 +21,12 @@ use ipnet::Ipv4Net;
 use nix::unistd::{Gid, Group, Uid, User, getgid, getuid};
 use thiserror::Error;
 
-use crate::engine::{Isolation, PolicyEntries};
+use crate::cli::Forward;
+use crate::engine::{Isolation, PolicyEntries, RateLimit};
 use crate::privilege::Standing;
 use crate::sys::ids;
 
+pub use expose::{ExposeRange, in_words};
 pub use file::{FILE, FileError};
 pub use words::{Fault, WordsError};
 
@@ -96,6 +100,10 @@ pub struct Administrator {
     pub bridges: Vec<String>,
     /// Within which prefixes plain callers may choose a `--subnet`.
     pub subnets: Vec<Ipv4Net>,
+    /// What plain callers may give to `--expose`; none: any port from 1024 on.
+    pub expose: Option<Vec<ExposeRange>>,
+    /// The most that guests of plain callers may send and be sent.
+    pub rate_limit: RateLimit,
     /// Whether guests can be open to each other.
     pub isolation: IsolationRule,
 }
@@ -173,6 +181,19 @@ impl Administrator {
     #[must_use]
     pub fn may_name_subnet(&self, standing: Standing, subnet: Ipv4Net) -> bool {
         standing == Standing::Root || self.subnets.iter().any(|allowed| allowed.contains(&subnet.trunc()))
+    }
+
+    /// Whether a caller of this standing may expose this port, as far as the file goes.
+    #[must_use]
+    pub fn may_expose(&self, standing: Standing, forward: &Forward) -> bool {
+        let allowed = self.expose.as_ref().filter(|_| standing != Standing::Root);
+        allowed.is_none_or(|ranges| ranges.iter().any(|range| range.covers(forward)))
+    }
+
+    /// What a guest gets whose caller, of this standing, asks for this limit.
+    #[must_use]
+    pub fn rate_limit(&self, standing: Standing, asked: RateLimit) -> RateLimit {
+        if standing == Standing::Root { asked } else { asked.held_to(self.rate_limit) }
     }
 
     /// How many guests a caller of this standing may have.
@@ -291,6 +312,25 @@ mod tests {
             assert_eq!(word.may_name_subnet(CALLER, subnet.parse().expect("a subnet")), may, "{subnet}");
         }
         assert!(word.may_name_bridge(CALLER, "virbr0") && !word.may_name_bridge(CALLER, "virbr"));
+    }
+
+    #[test]
+    fn ports_and_rates_are_held_for_plain_callers_alone() {
+        let forward = |external| Forward { bind: None, external, internal: 22, carrier: crate::cli::Carrier::Tcp };
+        let most = RateLimit { bits: Some(100), frames: None };
+        let expose = Some(vec!["8000-8099".parse().expect("ports")]);
+        let word = Administrator { expose, rate_limit: most, ..Administrator::default() };
+        let nothing = Administrator { expose: Some(vec![]), ..Administrator::default() };
+        for standing in [CALLER, Standing::Unprivileged] {
+            assert!(word.may_expose(standing, &forward(8000)) && !word.may_expose(standing, &forward(8100)));
+            assert!(!nothing.may_expose(standing, &forward(8000)), "an empty list is no port");
+            assert!(Administrator::default().may_expose(standing, &forward(8000)));
+            assert_eq!(word.rate_limit(standing, RateLimit::default()), most);
+        }
+        for word in [&word, &nothing] {
+            assert!(word.may_expose(Standing::Root, &forward(80)));
+            assert_eq!(word.rate_limit(Standing::Root, RateLimit::default()), RateLimit::default());
+        }
     }
 
     #[test]

@@ -15,12 +15,12 @@ mod writer;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use thiserror::Error;
 
@@ -78,13 +78,26 @@ pub struct Place {
     writer: MetricsWriter,
 }
 
-/// Opens the directory of `path` for the caller, and tries it.
+impl Place {
+    /// The directory's.
+    #[must_use]
+    pub fn descriptor(&self) -> RawFd {
+        self.directory
+    }
+}
+
+/// Opens the directory of `path`, which is relative to `beside` unless it is absolute, for the caller, and tries it.
 ///
 /// # Errors
 /// What the caller may not do.
-pub fn open(path: &Path, identity: Identity, standing: Standing) -> Result<Place, MetricsError> {
+pub fn open(
+    beside: Option<BorrowedFd<'_>>,
+    path: &Path,
+    identity: Identity,
+    standing: Standing,
+) -> Result<Place, MetricsError> {
     let (directory, writer) =
-        identity.act(standing, || find(path))?.map_err(|error| refused(path, identity, error.to_string()))?;
+        identity.act(standing, || find(beside, path))?.map_err(|error| refused(path, identity, error.to_string()))?;
     Ok(Place { path: path.to_owned(), identity, directory, writer })
 }
 
@@ -113,7 +126,7 @@ pub fn start(place: Place, lifeline: &mut Lifeline) -> Result<MetricsFile, Stop<
 }
 
 /// The directory's number, and who keeps a file in it, tried.
-fn find(path: &Path) -> io::Result<(RawFd, MetricsWriter)> {
+fn find(beside: Option<BorrowedFd<'_>>, path: &Path) -> io::Result<(RawFd, MetricsWriter)> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -121,7 +134,13 @@ fn find(path: &Path) -> io::Result<(RawFd, MetricsWriter)> {
         return Err(io::Error::other("the file's name is too long"));
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let directory = nix::fcntl::open(directory, flags, Mode::empty())?;
+    // Beside the caller's directory, which is not this process's any more.
+    let parent = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let directory = match beside {
+        Some(beside) => openat(beside, parent, flags, Mode::empty())?,
+        None if path.is_absolute() => nix::fcntl::open(parent, flags, Mode::empty())?,
+        None => return Err(io::Error::other("the working directory cannot be opened: name a whole path")),
+    };
     let number = directory.as_raw_fd();
     let writer = MetricsWriter::new(directory, name, std::process::id());
     writer.try_out()?;

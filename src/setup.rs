@@ -7,11 +7,12 @@
 //! 3. Root, if it is not there: by sudo, which starts softnet again from step 1. Where the host's link needs no root
 //!    (macOS 26), softnet goes on without, should sudo say no.
 //! 4. The administrator's file ([`Administrator`]); arguments that not everyone may give; whom to become.
-//! 5. What the caller names is opened, by the rights of whom softnet becomes. Then these sockets are adopted, and every other
+//! 5. What the caller names is opened, by the rights of whom softnet becomes: the capture's file, and the directory of
+//!    `--metrics-file`. Then these sockets are adopted, and every other
 //!    descriptor but 0, 1 and 2 closed.
 //! 6. Ending signals are caught and the guest's side is watched: from here on, softnet ends in order. With `--socket`, the socket
-//!    is made and its first peer waited for in between, by the caller's rights ([`listener`]); so is the directory of
-//!    `--metrics-file` opened, and the ports of `--expose` are bound.
+//!    is made and its first peer waited for in between, by the caller's rights ([`listener`]); and the ports
+//!    of `--expose` are bound.
 //! 7. The host's link is opened, DHCP's lease time set with it.
 //! 8. The engine and the relay: all memory of the run phase. What an option needs beside them, a companion, is started.
 //! 9. Root is dropped, for good, and that is proven.
@@ -30,12 +31,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 pub use forwards::ForwardsError;
+pub(crate) use forwards::{check_list as check_exposed, exposures};
 use log::{debug, info, warn};
 use thiserror::Error;
 
 use crate::administrator::{Administrator, AdministratorError, FILE};
 use crate::cli::ServeOptions;
-use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, colons};
+use crate::engine::{Config, DnsQuestions, Engine, EntryError, Isolation, PolicyEntries, RateLimit, colons};
 use crate::host::{self, Host, Interrupted, LinkRequest, Offload, OpenError, Owner};
 use crate::lifeline::{Lifeline, Stop};
 use crate::listener::{self, Leftover, ListenError, Met};
@@ -186,13 +188,25 @@ pub fn run(started: Started, serve: &ServeOptions) -> Result<(Relay, Confined), 
     let administrator = Administrator::read()?;
     administrator.check_caller(standing)?;
     check_rights(standing, serve, &administrator)?;
-    let exposed = forwards::check(standing, &serve.forward)?;
+    let exposed = forwards::check(standing, &serve.forward, &administrator)?;
+    let rate_limit = rate_limit(standing, serve.guest.rate_limit, &administrator);
     let identity = Identity::choose(standing, serve.user.as_deref(), serve.group.as_deref())?;
 
     // 5. What the caller names, by its rights: among it may be descriptors that are closed next. What was handed over, and no other
     // descriptor.
-    let capture = watching::open_capture(serve, identity, standing, directory)?;
-    let Adopted { guest, control, ready } = sockets.adopt(capture.as_ref().and_then(Capture::descriptor))?;
+    let beside = directory.as_ref().map(AsFd::as_fd);
+    let capture = watching::open_capture(serve, identity, standing, beside)?;
+    #[cfg(target_os = "linux")]
+    let place = serve.watch.metrics_file.as_ref();
+    #[cfg(target_os = "linux")]
+    let place = place.map(|path| metrics::open(beside, path, identity, standing)).transpose()?;
+    #[cfg(target_os = "linux")]
+    let kept = place.as_ref().map(metrics::Place::descriptor);
+    #[cfg(not(target_os = "linux"))]
+    let kept = None;
+    // Before all others are closed, whoever has them.
+    drop(directory);
+    let Adopted { guest, control, ready } = sockets.adopt([capture.as_ref().and_then(Capture::descriptor), kept])?;
     // Not before: standard error may have been one of them.
     if standing == Standing::Root && serve.user.is_none() {
         warn!("no --user was given to root: softnet goes on as nobody ({identity})");
@@ -211,8 +225,6 @@ pub fn run(started: Started, serve: &ServeOptions) -> Result<(Relay, Confined), 
     };
     let mut lifeline = Lifeline::with(signals, guest.as_fd()).map_err(SetupError::Lifeline)?;
     let exposed = exposed.bind(standing, identity, &mut lifeline)?;
-    #[cfg(target_os = "linux")]
-    let place = serve.watch.metrics_file.as_ref().map(|path| metrics::open(path, identity, standing)).transpose()?;
 
     // 7. The host's link.
     let effective = administrator.effective(serve.policy()?);
@@ -241,7 +253,7 @@ pub fn run(started: Started, serve: &ServeOptions) -> Result<(Relay, Confined), 
         flow_keys: random_keys(),
         exposed: exposed.for_the_engine(),
     })
-    .with_rate_limit(serve.guest.rate_limit.unwrap_or_default());
+    .with_rate_limit(rate_limit);
     #[cfg(target_os = "linux")]
     let remover =
         leftover.map(|leftover| leftover.hand_over(&mut lifeline)).transpose().map_err(Stop::widen)?.flatten();
@@ -290,6 +302,18 @@ fn check_rights(standing: Standing, serve: &ServeOptions, administrator: &Admini
         return Err(SetupError::RootOnly { flag: "--subnet" });
     }
     Ok(())
+}
+
+/// What the guest may send and be sent. A caller who asked for more, or for no limit, is told what it got.
+fn rate_limit(standing: Standing, asked: Option<RateLimit>, administrator: &Administrator) -> RateLimit {
+    let asked = asked.unwrap_or_default();
+    let given = administrator.rate_limit(standing, asked);
+    if given.is_stricter_than_asked(asked) {
+        warn!("--rate-limit {asked}: the guest gets {given}, as {FILE} says");
+    } else if given != asked {
+        info!("the guest gets --rate-limit {given}, as {FILE} says");
+    }
+    given
 }
 
 /// Random bits of the system's, by way of the standard library's own hash keys.

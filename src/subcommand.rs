@@ -61,6 +61,9 @@ pub enum SubcommandError {
     /// The entries of a policy.
     #[error("--allow and --block: {0}")]
     Policy(#[from] EntryError),
+    /// Ports that are to be explained.
+    #[error("--expose: {0}")]
+    Expose(String),
     /// A capture that is to be explained.
     #[error("--read {path}: {reason}")]
     Read {

@@ -3,12 +3,12 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, Permissions};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use softnet_testbed::binary::CALLER;
 use softnet_testbed::channel::Pings;
-use softnet_testbed::guest::PortableGuest;
+use softnet_testbed::guest::{KernelGuest, PortableGuest};
 use softnet_testbed::internet::{METADATA, PRIVATE, WEB};
 use softnet_testbed::isolate::{self, in_own_network};
 use softnet_testbed::plain::PlainBridge;
@@ -178,6 +178,85 @@ fn a_caller_names_the_bridges_and_subnets_that_the_administrator_lets_it() {
         let (softnet, guest) = bed.guest(MAC, "--subnet 172.29.7.0/24");
         assert_eq!(guest.gateway(), Ipv4Addr::new(172, 29, 7, 1));
         softnet.stop();
+    });
+}
+
+#[test]
+fn a_caller_exposes_the_ports_that_the_administrator_lets_it() {
+    in_own_network(|| {
+        let bed = host("expose = [\"8000-8099\", \"127.0.0.1:9000/udp\"]\n");
+        for (refused, allowed) in [
+            ("8100:22", "8000-8099, 127.0.0.1:9000/udp"),
+            ("9000:22/udp", "8000-8099, 127.0.0.1:9000/udp"),
+            ("127.0.0.1:9000:22", "8000-8099, 127.0.0.1:9000/udp"),
+        ] {
+            let said = format!("--expose {refused}: /etc/softnet.toml lets callers expose {allowed}: ");
+            assert_refused(&bed.launch(MAC).with(&format!("--expose 8000:22,{refused}")), &[&said]);
+        }
+        // What is below 1024 the file cannot give away.
+        assert_refused(
+            &bed.launch(MAC).with("--expose 80:80"),
+            &["--expose 80:80: ports below 1024 are for root itself"],
+        );
+        say("expose = []\n");
+        assert_refused(&bed.launch(MAC).with("--expose 8000:22"), &["lets callers expose no ports"]);
+        assert_nothing_was_set_up();
+        assert!(TcpListener::bind("0.0.0.0:8000").is_ok(), "no port was taken");
+        for (word, options) in [
+            ("expose = [\"8000-8099\", \"127.0.0.1:9000/udp\"]\n", "--expose 8000:22,127.0.0.1:9000:22/udp"),
+            ("guests-per-user = 9\n", "--expose 8100:22"),
+        ] {
+            say(word);
+            let (softnet, _guest) = bed.guest(MAC, options);
+            wait::until("the forward", PATIENCE, || softnet.said().contains(":22 works").then_some(()))
+                .expect("it works");
+            softnet.stop();
+        }
+        say("expose = []\n");
+        let (softnet, _guest) = bed.as_root().guest(MAC, "--expose 443:22");
+        softnet.stop();
+    });
+}
+
+#[test]
+fn no_guest_of_a_callers_is_faster_than_the_administrator_says() {
+    in_own_network(|| {
+        let bed = host("rate-limit = \"10mbit/s,50pps\"\n");
+        // What the host sends at once, a guest with 64 frames in its bucket does not get.
+        let flooded = |bed: &LinuxTestbed, number: u8, options: &str| {
+            let mac = Mac::guest(number);
+            let (softnet, socket) = bed.launch(mac).with(options).start();
+            let mut guest = KernelGuest::new(&format!("guest{number}"), socket, mac);
+            let address = guest.dhcp().address;
+            let sender = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            sender.send_to(b"who is it?", (address, 9)).expect("sent");
+            guest.run(&format!("ping -c 1 -W 5 {}", guest.gateway()));
+            for _ in 0..300 {
+                sender.send_to(b"all at once", (address, 9)).expect("sent");
+            }
+            guest.run(&format!("ping -c 8 -i 0.2 -W 5 {}", guest.gateway()));
+            softnet.stop().said
+        };
+        let gets = |limit: &str| format!("the guest gets --rate-limit {limit}, as /etc/softnet.toml says");
+        for (number, asked, line) in [
+            (1, "", gets("10mbit/s,50pps")),
+            (2, "--rate-limit 64kbit", gets("64kbit/s,50pps")),
+            (
+                3,
+                "--rate-limit 1gbit,20kpps",
+                "--rate-limit 1gbit/s,20kpps: the guest gets 10mbit/s,50pps, as /etc/softnet.toml says".into(),
+            ),
+        ] {
+            let said = flooded(&bed, number, asked);
+            let is_held = said.lines().any(|line| line.contains("dropped: [") && line.contains("rate-limit "));
+            assert!(said.contains(&line) && is_held, "{asked}: {said}");
+        }
+        // A caller may have less without a word, and root what it likes.
+        let (softnet, _guest) = bed.guest(MAC, "--rate-limit 5mbit,50pps");
+        assert!(!softnet.said().contains("/etc/softnet.toml"), "{}", softnet.said());
+        softnet.stop();
+        let said = flooded(&bed.as_root(), 4, "");
+        assert!(!said.contains("rate-limit"), "{said}");
     });
 }
 

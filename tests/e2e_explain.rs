@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use softnet_testbed::attack::Party;
-use softnet_testbed::binary::{callers_directory, install_setuid};
+use softnet_testbed::binary::{CALLER, callers_directory, install_setuid};
+use softnet_testbed::guest::KernelGuest;
 use softnet_testbed::isolate::{self, SCRATCH, in_own_network};
 use softnet_testbed::softnet::{self, Caller};
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
@@ -19,6 +21,7 @@ use softnet_testbed::wire::{self, IPV4, Mac};
 
 const SOFTNET: &str = env!("CARGO_BIN_EXE_softnet");
 const MAC: Mac = Mac::guest(1);
+const LEASE: Ipv4Addr = Ipv4Addr::new(192, 168, 64, 7);
 
 /// What the setuid softnet `program` answers to a plain user.
 fn explain(program: &Path, arguments: &[&str]) -> Output {
@@ -125,6 +128,114 @@ fn a_capture_of_softnets_is_explained_as_it_was_judged() {
         let is_told = |words: &[&str]| with.lines().any(|line| words.iter().all(|word| line.contains(word)));
         assert!(is_told(&["from the guest", &ping, "passes", "default: the gateway"]), "{with}");
         assert!(is_told(&["from the guest", "dropped   source-address"]), "{with}");
+    });
+}
+
+#[test]
+fn answers_and_exposed_ports_of_a_capture_are_explained_as_they_were_judged() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let path = callers_directory().join("capture.pcapng");
+        let options = ["--reject", "--expose=2222:22", "--block=0.0.0.0/0,in @host,out @host"];
+        let quoted = options.map(|option| format!("'{option}'")).join(" ");
+        let (softnet, socket) = bed.launch(MAC).with(&format!("--pcap {} {quoted}", path.display())).start();
+        let mut guest = KernelGuest::new("guest1", socket, MAC);
+        guest.dhcp();
+        wait::until("the forward", PATIENCE, || softnet.said().contains("2222:22 works").then_some(())).expect("works");
+        let listener = guest.netns().enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 22)).expect("bound"));
+        let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, 2222)).expect("the host's port is open");
+        let _accepted = listener.accept().expect("the guest's is reached");
+        let refused = guest.output("curl --max-time 20 -sS http://10.20.30.40/");
+        assert!(tools::text(&refused).contains("Failed to connect"), "{}", tools::text(&refused));
+        let _ = guest.output("ping -n -c 1 -W 5 10.20.30.40");
+        softnet.stop();
+
+        let file = path.display().to_string();
+        let json = printed(&explain(&bed.setuid, &[&options[..], &["--json", "--read", &file]].concat()));
+        assert_eq!(explained(&json), commented(&path));
+        let has = |words: &[&str]| json.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        let to = format!("\"destination\":\"{}:22\"", guest.lease().address);
+        let from = format!("\"source\":\"{}:22\"", guest.lease().address);
+        for words in [
+            ["from_host", &to, "\"passes\":true", "\"decider\":\"exposed-port\""],
+            ["from_guest", &from, "\"passes\":true", "\"decider\":\"exposed-port\""],
+            ["from_guest", "10.20.30.40:80", "\"answered\":true,\"answer\":\"tcp-reset\"", "\"reason\":\"blocked\""],
+            ["from_guest", "\"10.20.30.40\"", "\"answer\":\"icmp-prohibited\"", "\"reason\":\"blocked\""],
+        ] {
+            assert!(has(&words), "{words:?}: {json}");
+        }
+        // The control: without these options nothing of it passes, and nothing is answered.
+        let json = printed(&explain(&bed.setuid, &[options[2], "--json", "--read", &file]));
+        assert!(!json.contains("exposed-port") && !json.contains("\"answered\":true"), "{json}");
+    });
+}
+
+#[test]
+fn what_a_rate_limit_drops_of_a_capture_is_told() {
+    in_own_network(|| {
+        isolate::own_etc();
+        let program = install_setuid(Path::new(SOFTNET));
+        let file = callers_directory().join("flood.pcap");
+        // From an address that nobody asks about, all at one time.
+        let ping = wire::ethernet(MAC, Mac::guest(9), IPV4, &wire::echo(Ipv4Addr::new(1, 1, 1, 1), LEASE, 1));
+        fs::write(&file, pcap(&vec![ping; 100])).expect("written");
+        let file = file.display().to_string();
+        let mac = MAC.to_string();
+        let ask = |more: &[&str]| {
+            let arguments = [&["--json", "--vm-mac-address", &mac, "--read", &file], more].concat();
+            explained(&printed(&explain(&program, &arguments)))
+        };
+        let flooded =
+            Verdicts::from([("from_host forwarded".into(), 64), ("from_host dropped: rate-limit".into(), 36)]);
+        assert_eq!(ask(&[]), Verdicts::from([("from_host forwarded".into(), 100)]), "the control");
+        assert_eq!(ask(&["--rate-limit", "50pps"]), flooded);
+        // The administrator's is there without being asked for, and is told.
+        fs::write("/etc/softnet.toml", "rate-limit = \"50pps\"\nexpose = []\n").expect("written");
+        assert_eq!(ask(&[]), flooded);
+        let told = explain(&program, &["--expose", "2222:22", "1.1.1.1"]);
+        for words in [
+            "--rate-limit 50pps, as /etc/softnet.toml has it: what comes to the guest faster is dropped",
+            "you may not start a guest with this: --expose 2222:22: /etc/softnet.toml lets callers expose no ports",
+        ] {
+            assert!(tools::text(&told).contains(words), "{}", tools::text(&told));
+        }
+        assert!(printed(&told).starts_with("1.1.1.1  passes"));
+    });
+}
+
+/// A capture in the old format, whose packets come at one time.
+fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let mut file = words(&[0xA1B2_C3D4, 4 << 16 | 2, 0, 0, 65_535, 1]);
+    for frame in frames {
+        let length = u32::try_from(frame.len()).expect("a short one");
+        file.extend(words(&[1_700_000_000, 0, length, length]));
+        file.extend(frame);
+    }
+    file
+}
+
+#[test]
+fn after_a_thousand_lines_the_rest_is_counted() {
+    in_own_network(|| {
+        let program = install_setuid(Path::new(SOFTNET));
+        let file = callers_directory().join("many.pcap");
+        // Each EtherType is a line of its own. All come twice, so that those of a line are counted behind the thousandth too.
+        let of_type = |kind: u16| wire::ethernet(Mac::guest(9), MAC, 0x9000 + kind, &[0; 46]);
+        let explain = |kinds: u16, more: &[&str]| {
+            let frames: Vec<Vec<u8>> = (0..kinds).chain(0..kinds).map(of_type).collect();
+            fs::write(&file, pcap(&frames)).expect("written");
+            let (mac, file) = (MAC.to_string(), file.display().to_string());
+            let text = printed(&explain(&program, &[&["--vm-mac-address", &mac, "--read", &file], more].concat()));
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let lines = explain(1000, &[]);
+        assert!(lines.len() == 1000 && lines.iter().all(|line| line.starts_with("      2  from the guest  TYPE-9")));
+        let lines = explain(1003, &[]);
+        assert_eq!((lines.len(), lines[1000].as_str()), (1001, "and 6 more frames, of further lines"));
+        assert!(lines[999].contains("TYPE-93E7") && lines[999].starts_with("      2  "), "{}", lines[999]);
+        let lines = explain(1003, &["--json"]);
+        assert_eq!((lines.len(), lines[1000].as_str()), (1001, "{\"more_frames\":6}"));
     });
 }
 

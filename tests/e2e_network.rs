@@ -1,15 +1,16 @@
 //! The host's network: made by the first softnet, adopted by the next, repaired when it is half there, and taken down.
 #![cfg(target_os = "linux")]
 
-use std::net::Ipv4Addr;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use softnet_testbed::attack::{self, Party};
-use softnet_testbed::guest::PortableGuest;
+use softnet_testbed::guest::{KernelGuest, PortableGuest};
 use softnet_testbed::internet::{METADATA, PRIVATE, WEB};
-use softnet_testbed::isolate::in_own_network;
+use softnet_testbed::isolate::{self, in_own_network};
 use softnet_testbed::plain::PlainBridge;
 use softnet_testbed::softnet::{self, Caller, Launch};
 use softnet_testbed::state::{mac_of, processes};
@@ -259,5 +260,70 @@ fn a_bridge_of_somebody_elses_is_used_as_it_is() {
         softnet.stop();
         assert_eq!(processes("dnsmasq").len(), 1, "the bridge's own server is left alone");
         drop(bed);
+    });
+}
+
+/// Whom a service says it sees, which is reached by this port.
+fn seen_through(to: (Ipv4Addr, u16)) -> String {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(to), PATIENCE).expect("the port is open");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    let mut peer = String::new();
+    stream.read_to_string(&mut peer).expect("an answer");
+    peer
+}
+
+#[test]
+fn ports_of_a_guest_on_a_bridge_of_somebody_elses_are_exposed_as_on_softnets_own() {
+    in_own_network(|| {
+        isolate::own_etc();
+        std::fs::write("/etc/softnet.toml", "bridges = [\"virbr7\"]\n").expect("written");
+        let bed = LinuxTestbed::new(SOFTNET);
+        let gateway = Ipv4Addr::new(192, 168, 200, 1);
+        let mut bridge = PlainBridge::new("virbr7", gateway);
+        // It may have more of them.
+        tools::run("ip address add 192.168.200.2/24 dev virbr7");
+        tools::run("ip address add 10.77.0.1/24 dev virbr7");
+        let (neighbour_socket, _pump) = bridge.attach();
+        let mut neighbour = KernelGuest::new("neighbour", neighbour_socket, Mac::guest(7));
+        neighbour.dhcp();
+        let options =
+            "--bridge virbr7 --expose 2222:22,127.0.0.1:5353:53/udp --block '0.0.0.0/0,in 0.0.0.0/0,in @host,@host'";
+        let (softnet, socket) = bed.launch(MAC).with(options).start();
+        let mut guest = KernelGuest::new("guest1", socket, MAC);
+        assert_eq!(guest.dhcp().seconds, Some(700), "the bridge's own DHCP server answers");
+        wait::until("the forward", PATIENCE, || softnet.said().contains("2222:22 works").then_some(())).expect("works");
+
+        let listener = guest.netns().enter(|| TcpListener::bind("0.0.0.0:22").expect("bound"));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                use std::io::Write as _;
+                let mut stream = stream.expect("a connection");
+                let peer = stream.peer_addr().expect("a peer").ip();
+                let _ = write!(stream, "{peer}");
+            }
+        });
+        for to in [Ipv4Addr::LOCALHOST, gateway, Ipv4Addr::new(192, 168, 200, 2), Ipv4Addr::new(10, 77, 0, 1)] {
+            assert_eq!(seen_through((to, 2222)), gateway.to_string(), "by {to} the guest sees the gateway");
+        }
+        let from_neighbour = neighbour.netns().enter(|| seen_through((gateway, 2222)));
+        assert_eq!(from_neighbour, gateway.to_string());
+        // The control: what is not exposed is closed, to the host too.
+        let _other = guest.netns().enter(|| TcpListener::bind("0.0.0.0:23").expect("bound"));
+        let straight = SocketAddr::from((guest.lease().address, 23));
+        TcpStream::connect_timeout(&straight, SILENCE).expect_err("straight to another port of the guest's");
+
+        let service = guest.netns().enter(|| UdpSocket::bind("0.0.0.0:53").expect("bound"));
+        service.set_read_timeout(Some(PATIENCE)).expect("set");
+        let client = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        client.set_read_timeout(Some(PATIENCE)).expect("set");
+        client.send_to(b"question", "127.0.0.1:5353").expect("sent");
+        let mut buffer = [0; 64];
+        let (length, peer) = service.recv_from(&mut buffer).expect("a question");
+        assert_eq!((&buffer[..length], peer.ip()), (&b"question"[..], gateway.into()));
+        service.send_to(b"answer", peer).expect("sent");
+        assert_eq!(client.recv(&mut buffer).map(|length| buffer[..length].to_vec()).expect("answered"), b"answer");
+        let ended = softnet.stop();
+        assert!(!ended.said.contains("panicked") && !ended.said.contains("before its time"), "{}", ended.said);
+        assert!(!tools::run("nft list tables").contains("softnet"), "nothing is provisioned");
     });
 }

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use softnet_testbed::attack::Party;
-use softnet_testbed::guest::PortableGuest;
-use softnet_testbed::isolate::in_own_network;
+use softnet_testbed::guest::{KernelGuest, PortableGuest};
+use softnet_testbed::internet::WEB;
+use softnet_testbed::isolate::{SCRATCH, in_own_network};
 use softnet_testbed::netns::Netns;
 use softnet_testbed::softnet::{Ended, Softnet};
 use softnet_testbed::testbed::{LinuxTestbed, Testbed};
@@ -27,13 +28,14 @@ fn wait_for(softnet: &Softnet, guest: &mut PortableGuest, words: &str) {
 }
 
 /// How each of the messages begins, behind what names an address.
-const TROUBLES: [&str; 6] = [
+const TROUBLES: [&str; 7] = [
     "the guest asks for an address",
     "the guest has asked for an address",
     "does not answer the guest's ARP",
     "the address that the guest has leased",
     "in use by another",
     "the guest sends from",
+    "beyond this host",
 ];
 
 /// The troubles of one run.
@@ -117,6 +119,34 @@ fn a_second_machine_with_the_leased_address_is_named_though_it_is_isolated_from_
 }
 
 #[test]
+fn an_address_that_the_guest_itself_finds_in_use_is_named_and_it_gets_another() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        // Neighbours are heard, so that the guest can find out.
+        let (softnet, socket) = bed.launch(MAC).with("--allow 0.0.0.0/0").start();
+        let mut guest = KernelGuest::new("guest1", socket, MAC);
+        let address = guest.dhcp().address;
+        let (_netns, mac) = impostor(address, "off");
+        // A client that asks by ARP for what it was leased, before it uses it (RFC 2131, section 2.2).
+        let client = format!("busybox udhcpc -a -i eth0 -f -n -q -t 10 -T 1 -A 1 -s {SCRATCH}/udhcpc-script");
+        let ended = tools::output(guest.command(&client).env("LEASE_FILE", format!("{SCRATCH}/declined.lease")));
+        let (client, said) = (tools::text(&ended), softnet.said());
+        println!("{client}\n{said}");
+        assert!(said.contains(&format!("the guest has found {address}, which it was leased, in use by another: ")));
+        // dnsmasq leases it another one, which softnet learns.
+        let declined = client.find("declining").unwrap_or_else(|| panic!("{client}"));
+        assert!(
+            client[declined..].contains("obtained") && !client[declined..].contains(&format!("lease of {address}"))
+        );
+        guest.run(&format!("ping -q -c 1 -W 5 {}", guest.gateway()));
+        let ended = softnet.stop();
+        let claimed = format!("{mac} uses {address}, the address that the guest has leased");
+        let told = troubles(&ended);
+        assert!(told.len() == 2 && told.iter().any(|line| line.contains(&claimed)), "{told:?}");
+    });
+}
+
+#[test]
 fn an_address_that_moves_from_guest_to_guest_is_nobodys_trouble() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET).as_root();
@@ -165,6 +195,35 @@ fn a_gateway_that_has_lost_its_address_is_named() {
         })
         .unwrap_or_else(|error| panic!("{error}: {}", softnet.said()));
         let ended = softnet.stop();
+        assert_eq!(troubles(&ended).len(), 1, "{}", ended.said);
+    });
+}
+
+#[test]
+fn a_firewall_that_is_closed_to_what_is_forwarded_is_told_of_and_one_that_is_open_is_not() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (softnet, socket) = bed.launch(MAC).start();
+        let mut guest = KernelGuest::new("guest1", socket, MAC);
+        guest.dhcp();
+        let get = |guest: &KernelGuest| guest.output(&format!("curl --max-time 3 -sS -o /dev/null http://{WEB}/"));
+        assert!(get(&guest).status.success(), "the control");
+        tools::run("nft add table ip closed");
+        let chain = "add chain ip closed door { type filter hook forward priority 0; policy drop; }";
+        tools::finish(tools::command("nft").arg(chain));
+        let words =
+            "the guest has begun connections beyond this host for 10 s, and nothing has come from there: is this host";
+        wait::until(words, LONG, || {
+            assert!(!get(&guest).status.success(), "it is closed");
+            softnet.said().contains(words).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}", softnet.said()));
+        // The host itself is there all the while, and later the world is.
+        guest.run(&format!("ping -q -c 1 -W 5 {}", guest.gateway()));
+        tools::run("nft delete table ip closed");
+        assert!(get(&guest).status.success(), "the control");
+        let ended = softnet.stop();
+        println!("{}", ended.said);
         assert_eq!(troubles(&ended).len(), 1, "{}", ended.said);
     });
 }

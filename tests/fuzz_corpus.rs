@@ -68,6 +68,11 @@ fn control() {
 }
 
 #[test]
+fn capture_files() {
+    run("capture");
+}
+
+#[test]
 fn the_corpus_reaches_every_reason_and_every_way_through() {
     let mut tally = Tally::default();
     for (target, run) in [

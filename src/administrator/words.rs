@@ -1,4 +1,4 @@
-//! The file as words: TOML of eight keys. A key that is not known is refused by name, so that nobody takes a
+//! The file as words: TOML of ten keys. A key that is not known is refused by name, so that nobody takes a
 //! misspelt limit for one that holds. Every fault has its line.
 //!
 //! ```toml
@@ -9,6 +9,8 @@
 //! allow = ["169.254.169.254:80"]      # and holes in them
 //! bridges = ["virbr0"]                # what plain callers may give to --bridge (Linux)
 //! subnets = ["10.99.0.0/16"]          # and within which --subnet may be (Linux)
+//! expose = ["8000-8099"]             # and to --expose, as [BIND:]PORT[-PORT][/tcp|/udp]
+//! rate-limit = "100mbit/s,20kpps"     # the most that guests of plain callers get
 //! isolation = "always"                # or "caller": --allow 0.0.0.0/0 switches it off
 //! ```
 
@@ -19,11 +21,13 @@ use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::expose::{self, ExposeRange};
 use super::{Administrator, FILE, Id, IsolationRule};
-use crate::engine::{Entry, EntryError, MAX_ENTRIES, PolicyEntries, Target};
+use crate::cli::parse_rate;
+use crate::engine::{Entry, EntryError, MAX_ENTRIES, PolicyEntries, RateLimit, Target};
 
 /// All keys.
-const KEYS: &str = "users, groups, guests-per-user, block, allow, bridges, subnets, isolation";
+const KEYS: &str = "users, groups, guests-per-user, block, allow, bridges, subnets, expose, rate-limit, isolation";
 /// The most items of a list.
 const MAX_ITEMS: usize = MAX_ENTRIES;
 
@@ -121,6 +125,8 @@ fn take(word: &mut Administrator, key: &str, value: &Value<'_>) -> Result<(), Mi
         "allow" => word.policy.allow = entries("allow", value)?,
         "bridges" => word.bridges = list(linux("bridges")?, value, text)?,
         "subnets" => word.subnets = list(linux("subnets")?, value, subnet)?,
+        "expose" => word.expose = Some(list("expose", value, ports)?),
+        "rate-limit" => word.rate_limit = rate(value)?,
         "isolation" => word.isolation = isolation(value)?,
         // Somebody's else text, in a message.
         unknown => {
@@ -180,6 +186,20 @@ fn subnet(key: &'static str, value: &Value<'_>) -> Result<Ipv4Net, Misfit> {
     subnet.ok_or((Some(value.span().start), Fault::Value { key, takes: "IPv4 prefixes, as \"10.99.0.0/16\"" }))
 }
 
+fn ports(key: &'static str, value: &Value<'_>) -> Result<ExposeRange, Misfit> {
+    let range = text(key, value)?.parse().ok();
+    range.ok_or((Some(value.span().start), Fault::Value { key, takes: expose::TAKES }))
+}
+
+fn rate(value: &Value<'_>) -> Result<RateLimit, Misfit> {
+    let rate = match value.get_ref() {
+        DeValue::String(text) => parse_rate(text).ok(),
+        _ => None,
+    };
+    let takes = "what --rate-limit takes, as \"100mbit/s,20kpps\"";
+    rate.ok_or((Some(value.span().start), Fault::Value { key: "rate-limit", takes }))
+}
+
 fn entries(key: &'static str, value: &Value<'_>) -> Result<Vec<Entry>, Misfit> {
     list(key, value, |key, value| {
         let (at, text) = (Some(value.span().start), text(key, value)?);
@@ -207,7 +227,8 @@ mod tests {
     fn the_example_is_read() {
         let word = parse(
             "users = [\"alice\", 1000]\ngroups = [\"vm\"]\nguests-per-user = 4\nblock = [\"169.254.0.0/16\", \"in 0.0.0.0/0\"]\n\
-             allow = [\"169.254.169.254:80\"]\nbridges = [\"virbr0\"]\nsubnets = [\"10.99.0.0/16\"]\nisolation = \"always\"\n",
+             allow = [\"169.254.169.254:80\"]\nbridges = [\"virbr0\"]\nsubnets = [\"10.99.0.0/16\"]\nisolation = \"always\"\n\
+             expose = [\"8000-8099\", \"127.0.0.1:5353/udp\"]\nrate-limit = \"100mbit/s,20kpps\"\n",
         )
         .expect("sound");
         let callers = word.callers.expect("callers");
@@ -218,6 +239,9 @@ mod tests {
         assert_eq!(word.policy.texts().allow, ["169.254.169.254/32:80"]);
         assert_eq!((word.bridges, word.subnets.len()), (vec!["virbr0".to_owned()], 1));
         assert_eq!(word.isolation, IsolationRule::Always);
+        let expose: Vec<String> = word.expose.expect("ports").iter().map(ToString::to_string).collect();
+        assert_eq!(expose, ["8000-8099", "127.0.0.1:5353/udp"]);
+        assert_eq!(word.rate_limit, RateLimit { bits: Some(100_000_000), frames: Some(20_000) });
     }
 
     #[test]
@@ -242,6 +266,11 @@ mod tests {
             ("block = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/33\",\n]\n", 3, "`block`: entry `10.0.0.0/33`"),
             ("block = [\n  \"github.com\"]\n", 2, "`block`: `github.com` is a name"),
             ("subnets = [\"10.99.0.0\"]\n", 1, "`subnets` takes IPv4 prefixes"),
+            ("expose = false\n", 1, "`expose` takes a list"),
+            ("expose = [8000]\n", 1, "`expose` takes strings"),
+            ("expose = [\"8000\",\n \"80\"]\n", 2, "`expose` takes ports of 1024 to 65535, as \"8000-8099\""),
+            ("rate-limit = 100\n", 1, "`rate-limit` takes what --rate-limit takes, as \"100mbit/s,20kpps\""),
+            ("rate-limit = \"1bit\"\n", 1, "`rate-limit` takes what --rate-limit takes"),
             ("isolation = \"never\"\n", 1, "`isolation` takes \"always\" or \"caller\""),
         ] {
             let error = parse(text).expect_err(text).to_string();

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use clap::Args;
 use ipnet::Ipv4Net;
 
+use super::forward::{Forward, ForwardList, ForwardOptions, parse_forwards};
+use super::rate::parse_rate;
 use super::serve::{NetTypeName, join};
 use super::values::{EntryList, parse_list, parse_mac};
-use crate::engine::{Entry, EntryError, EthernetAddress, PolicyEntries, Target, Way};
+use crate::engine::{Entry, EntryError, EthernetAddress, PolicyEntries, RateLimit, Refusals, Target, Way};
 
 /// The options of `softnet explain`. Those of the policy mean what they mean to a guest's softnet.
 #[derive(Clone, Debug, Args)]
@@ -29,6 +31,18 @@ pub struct ExplainOptions {
     /// As if questions for names that no entry allows were refused
     #[arg(long)]
     pub dns_names_only: bool,
+
+    /// Say how what is refused is answered
+    #[arg(long)]
+    pub reject: bool,
+
+    /// Ports of the host that lead to the guest's: what belongs to them passes. Can be repeated
+    #[arg(long, value_name = "LIST", value_parser = parse_forwards, action = clap::ArgAction::Append)]
+    pub expose: Vec<ForwardList>,
+
+    /// What the guest may send and be sent a second; with --read, what comes too fast for it is dropped
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub rate_limit: Option<RateLimit>,
 
     /// The gateway's address
     #[arg(long, value_name = "ADDRESS", default_value = "192.168.64.1")]
@@ -66,6 +80,20 @@ impl ExplainOptions {
     /// Together they are more than a policy takes.
     pub fn policy(&self) -> Result<PolicyEntries, EntryError> {
         join(&self.allow, &self.block).map(PolicyEntries::normalised)
+    }
+
+    /// All forwards.
+    ///
+    /// # Errors
+    /// Two that need the same port, or too many.
+    pub fn forwards(&self) -> Result<Vec<Forward>, String> {
+        ForwardOptions { expose: self.expose.clone() }.list()
+    }
+
+    /// What becomes of what is refused.
+    #[must_use]
+    pub fn refusals(&self) -> Refusals {
+        if self.reject { Refusals::Answered } else { Refusals::Silent }
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use clap::Args;
 
+/// The lowest port that anybody may expose: those below are for root itself.
+pub const FREE_FOR_ALL: u16 = 1024;
 /// The most forwards of one guest.
 pub const MAX_FORWARDS: usize = 64;
 
@@ -106,7 +108,7 @@ enum System {
 
 const THIS: System = if cfg!(target_os = "linux") { System::Linux } else { System::MacOs };
 
-fn parse_forwards(text: &str) -> Result<ForwardList, String> {
+pub(super) fn parse_forwards(text: &str) -> Result<ForwardList, String> {
     parse_for(THIS, text)
 }
 

@@ -33,7 +33,7 @@ enum Kind {
 }
 
 /// Reads a `RATE`.
-pub(super) fn parse_rate(text: &str) -> Result<RateLimit, String> {
+pub(crate) fn parse_rate(text: &str) -> Result<RateLimit, String> {
     let mut rate = RateLimit::default();
     for limit in text.split(',') {
         let (kind, value) = parse_limit(limit)?;

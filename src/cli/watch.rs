@@ -62,7 +62,7 @@ fn parse_metrics_file(text: &str) -> Result<PathBuf, String> {
     }
     let path = PathBuf::from(text);
     match path.file_name() {
-        Some(_) if path.is_absolute() && !text.ends_with('/') => Ok(path),
-        _ => Err("it is the whole path of a file, as in /var/lib/node_exporter/guest.prom".into()),
+        Some(_) if !text.ends_with('/') => Ok(path),
+        _ => Err("it is the path of a file, as in /var/lib/node_exporter/guest.prom".into()),
     }
 }

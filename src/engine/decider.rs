@@ -11,6 +11,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::digest::{Contents, Datagram, Digest, Load};
+use super::exposures::{Exposed, ExposedPort, Exposures};
+use super::filter::{Subnet, is_refusal};
 use super::names::Pattern;
 use super::policy::{Carried, Entry, List, PolicyEntries, State, Terms, Way};
 use super::special::is_global_unicast;
@@ -20,6 +22,7 @@ use super::{Engine, Isolation, NetType};
 const DHCP_SERVER_PORT: u16 = 67;
 const DHCP_CLIENT_PORT: u16 = 68;
 const DNS_PORT: u16 = 53;
+const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// What decides over a datagram whose form and whose sender are in order.
@@ -43,6 +46,8 @@ pub enum Decider<'a> {
     Isolation,
     /// The rules would drop it, but it belongs to a flow that they have let begin.
     Flow,
+    /// The rules would drop it, but it belongs to an exposed port.
+    ExposedPort,
     /// DHCP, over which no entry decides.
     Dhcp,
 }
@@ -62,6 +67,7 @@ impl Decider<'_> {
             Decider::Inbound => "default-inbound",
             Decider::Isolation => "isolation",
             Decider::Flow => "flow",
+            Decider::ExposedPort => "exposed-port",
             Decider::Dhcp => "dhcp",
         }
     }
@@ -83,7 +89,49 @@ impl fmt::Display for Decider<'_> {
             Decider::Inbound => "default: others may begin",
             Decider::Isolation => "default: isolated from neighbours",
             Decider::Flow => "a flow that has begun",
+            Decider::ExposedPort => "an exposed port",
             Decider::Dhcp => "DHCP has rules of its own",
+        })
+    }
+}
+
+/// How a datagram that begins something, and that is dropped, is answered where what the policy refuses is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// By a TCP reset, in the name of whom it was for.
+    Reset,
+    /// By ICMP "communication administratively prohibited" (3/13).
+    Prohibited,
+    /// By nothing.
+    Silence(Silence),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// It is from a neighbour, whom the guest is isolated from.
+    Neighbour,
+    /// It is DHCP's.
+    Dhcp,
+    /// It is a fragment.
+    Fragment,
+    /// The far address is of many, of nobody or of the asker itself.
+    NoHost,
+    /// It is not the policy that drops it.
+    Form,
+}
+
+/// A phrase for people.
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Answered::Reset => "answered by a TCP reset",
+            Answered::Prohibited => "answered by ICMP 3/13, administratively prohibited",
+            Answered::Silence(Silence::Neighbour) => "in silence: neighbours get no answer",
+            Answered::Silence(Silence::Dhcp) => "in silence: DHCP gets no answer",
+            Answered::Silence(Silence::Fragment) => "in silence: fragments get no answer",
+            Answered::Silence(Silence::NoHost) => "in silence: the address is no single host's",
+            Answered::Silence(Silence::Form) => "in silence: it is not the policy that drops it",
         })
     }
 }
@@ -141,6 +189,63 @@ impl<'a> Grounds<'a> {
         }
     }
 
+    /// How a datagram that begins something, and is dropped for this reason, is answered.
+    #[must_use]
+    pub fn answered(&self, direction: Direction, datagram: &Datagram, reason: DropReason) -> Answered {
+        let far = match direction {
+            Direction::FromGuest => datagram.destination,
+            Direction::FromHost => datagram.source,
+        };
+        let is_dhcp = match (datagram.protocol, datagram.load) {
+            (UDP, Load::Ports { source, destination }) => {
+                [source, destination].iter().any(|port| matches!(*port, DHCP_SERVER_PORT | DHCP_CLIENT_PORT))
+            }
+            _ => false,
+        };
+        match (datagram.protocol, datagram.load) {
+            _ if is_dhcp => Answered::Silence(Silence::Dhcp),
+            _ if reason == DropReason::Neighbour => Answered::Silence(Silence::Neighbour),
+            _ if !is_refusal(direction, reason) => Answered::Silence(Silence::Form),
+            (_, Load::Fragment) => Answered::Silence(Silence::Fragment),
+            _ if !Subnet::new(self.subnet).has_host(far) => Answered::Silence(Silence::NoHost),
+            (TCP, _) => Answered::Reset,
+            _ => Answered::Prohibited,
+        }
+    }
+
+    /// Whether a datagram can be of an exposed port, so that it passes whatever the operator's entries say: towards the guest it
+    /// begins something there, and from the guest it answers.
+    #[must_use]
+    pub fn exposes(&self, exposures: &Exposures, direction: Direction, datagram: &Datagram) -> bool {
+        let Datagram { source, destination, protocol, load } = *datagram;
+        let inward = match (direction, load) {
+            (Direction::FromHost, Load::Ports { .. }) => *datagram,
+            (Direction::FromGuest, Load::Ports { source: guest, destination: far }) => Datagram {
+                source: destination,
+                destination: source,
+                protocol,
+                load: Load::Ports { source: far, destination: guest },
+            },
+            _ => return false,
+        };
+        let (far, Load::Ports { source: far_port, destination: port }) = (inward.source, inward.load) else {
+            return false;
+        };
+        let protocol = match protocol {
+            TCP => ExposedPort::Tcp,
+            UDP => ExposedPort::Udp,
+            _ => return false,
+        };
+        exposures.have(&Exposed { port, protocol }, far, self.gateway)
+            && !exposures.is_of_a_service(far_port)
+            && !self.is_neighbour(far)
+            && self.closed_by(Way::In, far, inward.carried_in()).is_none()
+    }
+
+    fn is_neighbour(&self, far: Ipv4Addr) -> bool {
+        self.isolation == Isolation::Isolated && self.subnet.contains(&far) && far != self.gateway
+    }
+
     fn decide_outward(&self, datagram: &Datagram, has_name: impl Fn(&Pattern) -> bool) -> Decision<'a> {
         let far = datagram.destination;
         if let Some(entry) = self.closed_by(Way::Out, far, datagram.carried_out()) {
@@ -190,7 +295,7 @@ impl<'a> Grounds<'a> {
 
     fn decide_inward(&self, datagram: &Datagram, has_name: impl Fn(&Pattern) -> bool) -> Decision<'a> {
         let far = datagram.source;
-        let is_neighbour = self.isolation == Isolation::Isolated && self.subnet.contains(&far) && far != self.gateway;
+        let is_neighbour = self.is_neighbour(far);
         let inbound = Decision { outcome: Ok(()), decider: Decider::Inbound };
         if self.terms().state == State::AsEntriesAsk && !is_neighbour {
             return inbound;
@@ -224,11 +329,15 @@ impl Engine {
             Direction::FromHost => datagram.source,
         };
         let has_name = |pattern: &Pattern| self.filter.is_pinned(far, pattern, self.now);
-        let Decision { outcome, decider } =
-            self.filter.grounds(&self.policy, &self.administrator).decide(direction, &datagram, has_name);
+        let grounds = self.filter.grounds(&self.policy, &self.administrator);
+        let Decision { outcome, decider } = grounds.decide(direction, &datagram, has_name);
         match (verdict, outcome) {
             (Verdict::Forward, Ok(())) => Some(decider),
-            (Verdict::Forward, Err(_)) => Some(Decider::Flow),
+            (Verdict::Forward, Err(_)) => {
+                let is_exposed =
+                    self.filter.exposures().is_some_and(|exposures| grounds.exposes(exposures, direction, &datagram));
+                Some(if is_exposed { Decider::ExposedPort } else { Decider::Flow })
+            }
             (Verdict::Drop(reason) | Verdict::Reply(reason), Err(by_rules)) if reason == by_rules => Some(decider),
             (Verdict::Drop(_) | Verdict::Reply(_), _) => isolation,
         }

@@ -64,6 +64,19 @@ pub struct Exposures {
     pub peers: Peers,
 }
 
+impl Exposures {
+    /// Whether this is an exposed port, and this far side one who may begin with it, as far as its address goes.
+    #[inline]
+    pub(super) fn have(&self, exposed: &Exposed, far: Ipv4Addr, gateway: Ipv4Addr) -> bool {
+        (self.peers == Peers::Anyone || far == gateway) && self.ports.contains(exposed)
+    }
+
+    /// Whether a far side with this port is a service of the gateway's, and not the companion.
+    pub(super) fn is_of_a_service(&self, far_port: u16) -> bool {
+        self.peers == Peers::Gateway && far_port < SERVICES
+    }
+}
+
 /// What an exposure makes of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exposure {
@@ -103,13 +116,12 @@ impl ExposedFlows {
             Protocol::Udp => ExposedPort::Udp,
             Protocol::EchoOfGuest | Protocol::EchoOfFar => return false,
         };
-        (self.exposures.peers == Peers::Anyone || step.key.far == self.gateway)
-            && self.exposures.ports.contains(&Exposed { port: step.key.guest_port, protocol })
+        self.exposures.have(&Exposed { port: step.key.guest_port, protocol }, step.key.far, self.gateway)
     }
 
-    /// Whether the far side is a service of the gateway's, and not the companion.
-    fn is_of_a_service(&self, step: &Step) -> bool {
-        self.exposures.peers == Peers::Gateway && step.key.far_port < SERVICES
+    /// The ports, and who may begin with them.
+    pub(super) fn exposures(&self) -> &Exposures {
+        &self.exposures
     }
 
     /// A datagram from outside, to the lease, of somebody whom the guest hears.
@@ -127,7 +139,7 @@ impl ExposedFlows {
                 return Exposure::None;
             }
         }
-        if !step.begins() || self.is_of_a_service(step) {
+        if !step.begins() || self.exposures.is_of_a_service(step.key.far_port) {
             return Exposure::None;
         }
         match self.flows.admit(Direction::FromHost, step, found, now) {

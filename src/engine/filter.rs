@@ -116,13 +116,15 @@ mod names;
 mod refuse;
 mod stateful;
 
+pub(super) use refuse::is_refusal;
+
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use smoltcp::wire::{EthernetAddress, EthernetProtocol};
 
 use super::budget::Budget;
-use super::exposures::ExposedFlows;
+use super::exposures::{ExposedFlows, Exposures};
 use super::flows::Flows;
 use super::lease::Leases;
 use super::names::Names;
@@ -252,6 +254,11 @@ impl Filter {
         }
     }
 
+    /// The exposed ports, if there are any.
+    pub(super) fn exposures(&self) -> Option<&Exposures> {
+        self.exposed.as_ref().map(|exposed| exposed.exposures())
+    }
+
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         self.leases.poll_event().or_else(|| self.troubles.poll().map(Event::Trouble))
     }
@@ -274,7 +281,7 @@ impl Filter {
 
 /// The link's subnet, in the words in which each frame asks for it.
 #[derive(Clone, Copy, Debug)]
-struct Subnet {
+pub(super) struct Subnet {
     network: u32,
     mask: u32,
     /// Its own broadcast address, which links of two addresses or one do not have (RFC 3021).
@@ -282,7 +289,7 @@ struct Subnet {
 }
 
 impl Subnet {
-    fn new(subnet: Ipv4Net) -> Self {
+    pub(super) fn new(subnet: Ipv4Net) -> Self {
         Subnet {
             network: subnet.network().to_bits(),
             mask: subnet.netmask().to_bits(),
@@ -298,6 +305,12 @@ impl Subnet {
     /// Whether it is the address of the subnet itself, which is no host's where there is a broadcast address.
     fn is_network(&self, address: Ipv4Addr) -> bool {
         self.broadcast.is_some() && address.to_bits() == self.network
+    }
+
+    /// Whether an address is one that a host can have: neither of many nor of nobody (RFC 1122, section 3.2.1.3).
+    pub(super) fn has_host(&self, address: Ipv4Addr) -> bool {
+        let [first, ..] = address.octets();
+        !matches!(first, 0 | 127 | 224..) && self.broadcast != Some(address) && !self.is_network(address)
     }
 }
 

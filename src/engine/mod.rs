@@ -39,7 +39,7 @@ use ipnet::Ipv4Net;
 pub use smoltcp::time::{Duration, Instant};
 pub use smoltcp::wire::EthernetAddress;
 
-pub use decider::{Decider, Decision, Grounds};
+pub use decider::{Answered, Decider, Decision, Grounds, Silence};
 pub use digest::{Contents, Datagram, Digest, Load};
 pub use exposures::{Exposed, ExposedPort, Exposures, Peers};
 use filter::Filter;

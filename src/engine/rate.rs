@@ -20,6 +20,8 @@
 //!   from one after up to a round trip or a retransmission timeout: the bucket is deep enough to make up for that.
 #![forbid(unsafe_code)]
 
+use std::fmt;
+
 use super::{Duration, Instant, after};
 
 /// How long a bucket for frames from the guest takes to fill.
@@ -43,6 +45,46 @@ pub struct RateLimit {
     pub bits: Option<u64>,
     /// Frames; from 1 to [`MAX_RATE`].
     pub frames: Option<u64>,
+}
+
+impl RateLimit {
+    /// Whichever is less of each kind.
+    #[must_use]
+    pub fn held_to(self, most: Self) -> Self {
+        let lesser = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+        RateLimit { bits: lesser(self.bits, most.bits), frames: lesser(self.frames, most.frames) }
+    }
+
+    /// Whether less of something is left than was asked for; of what was not asked for there is no less.
+    #[must_use]
+    pub fn is_stricter_than_asked(self, asked: Self) -> bool {
+        let is_less = |given: Option<u64>, asked: Option<u64>| asked.is_some() && given != asked;
+        is_less(self.bits, asked.bits) || is_less(self.frames, asked.frames)
+    }
+}
+
+/// As it is typed, in the largest unit that is whole.
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = |value: u64, units: &[&'static str]| {
+            let mut units = units.iter().copied();
+            let (mut value, mut unit) = (value, units.next().unwrap_or_default());
+            for larger in units {
+                if value == 0 || !value.is_multiple_of(1000) {
+                    break;
+                }
+                (value, unit) = (value / 1000, larger);
+            }
+            format!("{value}{unit}")
+        };
+        let bits = self.bits.map(|bits| limit(bits, &["bit/s", "kbit/s", "mbit/s", "gbit/s"]));
+        let frames = self.frames.map(|frames| limit(frames, &["pps", "kpps", "mpps"]));
+        match (bits, frames) {
+            (Some(bits), Some(frames)) => write!(f, "{bits},{frames}"),
+            (Some(one), None) | (None, Some(one)) => f.write_str(&one),
+            (None, None) => f.write_str("none"),
+        }
+    }
 }
 
 /// What the relay may read from the guest.

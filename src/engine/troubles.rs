@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | no DHCP answer | a DHCPDISCOVER or DHCPREQUEST of the guest's, and no answer of the server's within [`ANSWER`] | by an answer |
 //! | the gateway is silent | [`QUESTIONS`] ARP requests for its address over [`PERSISTENCE`] or more, and no ARP of its own meanwhile | by that, or when the guest asks no more |
+//! | nothing comes from beyond the host | [`QUESTIONS`] TCP segments that begin a connection beyond it, and pass, over [`STILLNESS`] or more, and no IPv4 from there meanwhile | by that, or when the guest begins no more |
 //! | the address is claimed | ARP from the host's side in which another MAC has the leased address (RFC 5227, section 2.4); or the host itself has another MAC for it, twice in a row | at once |
 //! | the address was declined | a DHCPDECLINE of the guest's for the leased address (RFC 2131, section 4.4.4) | at once |
 //! | another source | a frame of the guest's side from another MAC than the guest's | at once |
@@ -25,7 +26,9 @@ pub const ANSWER: Duration = Duration::from_secs(10);
 pub const QUESTIONS: u32 = 4;
 /// And over how long.
 pub const PERSISTENCE: Duration = Duration::from_secs(5);
-/// The longest pause between two such requests.
+/// Over how long connections beyond the host have no answer: one that is tried by itself is at its fifth segment then (RFC 6298).
+pub const STILLNESS: Duration = Duration::from_secs(10);
+/// The longest pause between two such requests, or segments.
 const PAUSE: Duration = Duration::from_secs(30);
 /// The least time between two words about the same kind of trouble.
 pub const AGAIN: Duration = Duration::from_secs(60);
@@ -37,6 +40,8 @@ pub enum Trouble {
     NoDhcpAnswer,
     /// The gateway does not answer the guest's ARP requests.
     GatewaySilent,
+    /// Nothing comes from beyond the host.
+    BeyondSilent,
     /// The leased address is another's as well.
     AddressClaimed {
         /// The leased address.
@@ -57,7 +62,7 @@ pub enum Trouble {
 }
 
 /// How many kinds there are.
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 
 impl Trouble {
     const fn kind(self) -> usize {
@@ -67,11 +72,12 @@ impl Trouble {
             Trouble::AddressClaimed { .. } => 2,
             Trouble::AddressDeclined { .. } => 3,
             Trouble::OtherSource { .. } => 4,
+            Trouble::BeyondSilent => 5,
         }
     }
 }
 
-/// Questions for the gateway that have no answer.
+/// Questions for the gateway, or for whoever is beyond the host, that have no answer.
 #[derive(Clone, Copy, Debug)]
 struct Questions {
     first: Instant,
@@ -80,12 +86,28 @@ struct Questions {
     are_told: bool,
 }
 
+impl Questions {
+    /// Behind these, if they go on, one more.
+    fn another(before: Option<Self>, now: Instant) -> Self {
+        match before.filter(|questions| now <= after(questions.latest, PAUSE)) {
+            Some(before) => Questions { latest: now, count: before.count.saturating_add(1), ..before },
+            None => Questions { first: now, latest: now, count: 1, are_told: false },
+        }
+    }
+
+    /// Whether it is time to tell of them.
+    fn are_due(&self, persistence: Duration, now: Instant) -> bool {
+        !self.are_told && self.count >= QUESTIONS && now >= after(self.first, persistence)
+    }
+}
+
 /// The troubles of one guest.
 #[derive(Debug)]
 pub(super) struct Troubles {
     /// Whether the guest waits for the DHCP server.
     waits_for_dhcp: bool,
     questions: Option<Questions>,
+    beyond: Option<Questions>,
     latest_source: Option<EthernetAddress>,
     /// Who else had the leased address when the host was asked last.
     latest_owner: Option<(Ipv4Addr, EthernetAddress)>,
@@ -106,6 +128,7 @@ impl Troubles {
         Troubles {
             waits_for_dhcp: false,
             questions: None,
+            beyond: None,
             latest_source: None,
             latest_owner: None,
             due: NEVER,
@@ -147,12 +170,8 @@ impl Troubles {
 
     /// The guest asks who has the gateway's address.
     pub(super) fn on_question_for_gateway(&mut self, now: Instant) {
-        let goes_on = self.questions.filter(|questions| now <= after(questions.latest, PAUSE));
-        let mut questions = match goes_on {
-            Some(before) => Questions { latest: now, count: before.count.saturating_add(1), ..before },
-            None => Questions { first: now, latest: now, count: 1, are_told: false },
-        };
-        if !questions.are_told && questions.count >= QUESTIONS && now >= after(questions.first, PERSISTENCE) {
+        let mut questions = Questions::another(self.questions, now);
+        if questions.are_due(PERSISTENCE, now) {
             questions.are_told = self.tell(Trouble::GatewaySilent, now);
         }
         self.questions = Some(questions);
@@ -161,6 +180,28 @@ impl Troubles {
     /// The gateway speaks ARP.
     pub(super) fn on_gateway(&mut self) {
         self.questions = None;
+    }
+
+    /// The guest begins a connection beyond the host, and may.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn on_beginning_beyond(&mut self, now: Instant) {
+        let mut questions = Questions::another(self.beyond, now);
+        if questions.are_due(STILLNESS, now) {
+            questions.are_told = self.tell(Trouble::BeyondSilent, now);
+        }
+        self.beyond = Some(questions);
+    }
+
+    /// Whether an answer from beyond the host is waited for.
+    #[inline]
+    pub(super) fn wait_for_beyond(&self) -> bool {
+        self.beyond.is_some()
+    }
+
+    /// Something comes from beyond the host.
+    pub(super) fn on_beyond(&mut self) {
+        self.beyond = None;
     }
 
     /// Somebody else has the guest's leased address.

@@ -33,6 +33,11 @@ fn words(trouble: Trouble, host: &dyn Host) -> String {
             "the gateway {gateway} does not answer the guest's ARP requests: has the host's interface lost this address, or \
              does a firewall drop ARP?"
         ),
+        Trouble::BeyondSilent => {
+            format!(
+                "the guest has begun connections beyond this host for 10 s, and nothing has come from there: {BEYOND}"
+            )
+        }
         Trouble::AddressClaimed { address, by } => format!(
             "{} uses {address}, the address that the guest has leased: whatever has that MAC must have another address",
             colons(by)
@@ -48,6 +53,13 @@ fn words(trouble: Trouble, host: &dyn Host) -> String {
         ),
     }
 }
+
+/// What may be wrong between the guest and the world.
+const BEYOND: &str = if cfg!(target_os = "linux") {
+    "is this host online, and does a firewall drop what it forwards? 'softnet doctor' tells"
+} else {
+    "is this Mac online?"
+};
 
 /// Who would know, and what mends it.
 const SERVER: &str = if cfg!(target_os = "linux") {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::SetupError;
-use crate::cli::{self, Carrier, Forward};
+use crate::administrator::{Administrator, ExposeRange, FILE, in_words};
+use crate::cli::{self, Carrier, FREE_FOR_ALL, Forward};
 #[cfg(target_os = "linux")]
 use crate::companion::{self, Plan};
 use crate::engine::{Exposed, ExposedPort, Exposures, Peers};
@@ -20,8 +21,6 @@ use crate::privilege::{Identity, Standing};
 #[cfg(target_os = "linux")]
 use crate::sandbox::{Leave, Room, calls};
 
-/// The lowest port that anybody may expose.
-const FREE_FOR_ALL: u16 = 1024;
 /// How long a softnet that is ending may hold a port, in steps of [`STEP`].
 const STEPS: u32 = 20;
 const STEP: Duration = Duration::from_millis(50);
@@ -37,6 +36,18 @@ pub enum ForwardsError {
         "--expose {0}: ports below 1024 are for root itself, not by way of the setuid bit: choose one from 1024 on"
     )]
     RootOnly(Forward),
+    /// A port that the administrator does not let callers expose.
+    #[error(
+        "--expose {forward}: {FILE} lets callers expose {}: {} it out, or ask the administrator for more",
+        in_words(.allowed),
+        if .allowed.is_empty() { "leave" } else { "choose one of these, leave" }
+    )]
+    NotAllowed {
+        /// It.
+        forward: Forward,
+        /// What callers may have.
+        allowed: Vec<ExposeRange>,
+    },
     /// A port that is not to be had.
     #[error(transparent)]
     Port(PortError),
@@ -50,11 +61,31 @@ pub enum ForwardsError {
 pub(super) struct Asked(Vec<Forward>);
 
 /// Whether this caller may ask for these.
-pub(super) fn check(standing: Standing, forwards: &cli::ForwardOptions) -> Result<Asked, ForwardsError> {
+pub(super) fn check(
+    standing: Standing,
+    forwards: &cli::ForwardOptions,
+    administrator: &Administrator,
+) -> Result<Asked, ForwardsError> {
     let list = forwards.list().map_err(ForwardsError::List)?;
+    check_list(standing, &list, administrator)?;
+    Ok(Asked(list))
+}
+
+/// The same, of a list.
+pub(crate) fn check_list(
+    standing: Standing,
+    list: &[Forward],
+    administrator: &Administrator,
+) -> Result<(), ForwardsError> {
     match list.iter().find(|forward| forward.external < FREE_FOR_ALL) {
-        Some(&forward) if standing != Standing::Root => Err(ForwardsError::RootOnly(forward)),
-        _ => Ok(Asked(list)),
+        Some(&forward) if standing != Standing::Root => return Err(ForwardsError::RootOnly(forward)),
+        _ => {}
+    }
+    match list.iter().find(|forward| !administrator.may_expose(standing, forward)) {
+        Some(&forward) => {
+            Err(ForwardsError::NotAllowed { forward, allowed: administrator.expose.clone().unwrap_or_default() })
+        }
+        None => Ok(()),
     }
 }
 
@@ -83,6 +114,20 @@ impl Asked {
     }
 }
 
+/// What the filter is to know of forwards. On Linux the companion connects, as the gateway; elsewhere the link hands through who
+/// does.
+pub(crate) fn exposures(list: &[Forward]) -> Exposures {
+    let exposed = |forward: &Forward| Exposed {
+        port: forward.internal,
+        protocol: match forward.carrier {
+            Carrier::Tcp => ExposedPort::Tcp,
+            Carrier::Udp => ExposedPort::Udp,
+        },
+    };
+    let peers = if cfg!(target_os = "linux") { Peers::Gateway } else { Peers::Anyone };
+    Exposures { ports: list.iter().map(exposed).collect(), peers }
+}
+
 /// Ports that are ours.
 pub(super) struct Bound {
     list: Vec<Forward>,
@@ -90,17 +135,9 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// What the filter is to know. On Linux the companion connects, as the gateway; elsewhere the link hands through who does.
+    /// What the filter is to know.
     pub(super) fn for_the_engine(&self) -> Exposures {
-        let exposed = |forward: &Forward| Exposed {
-            port: forward.internal,
-            protocol: match forward.carrier {
-                Carrier::Tcp => ExposedPort::Tcp,
-                Carrier::Udp => ExposedPort::Udp,
-            },
-        };
-        let peers = if cfg!(target_os = "linux") { Peers::Gateway } else { Peers::Anyone };
-        Exposures { ports: self.list.iter().map(exposed).collect(), peers }
+        exposures(&self.list)
     }
 
     /// Starts who forwards, if there is anything to.

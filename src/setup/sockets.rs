@@ -68,9 +68,9 @@ impl Sockets {
         Ok(Sockets { guest, control, ready })
     }
 
-    /// Takes them over, and closes every other descriptor.
-    pub(super) fn adopt(self, opened: Option<RawFd>) -> Result<Adopted, SocketsError> {
-        let kept: Vec<RawFd> = [self.guest, self.control, self.ready, opened].into_iter().flatten().collect();
+    /// Takes them over, and closes every other descriptor but those that were opened for the caller.
+    pub(super) fn adopt(self, opened: [Option<RawFd>; 2]) -> Result<Adopted, SocketsError> {
+        let kept: Vec<RawFd> = [self.guest, self.control, self.ready].into_iter().chain(opened).flatten().collect();
         process::close_all_but(&kept).map_err(SocketsError::Others)?;
         let adopt = |flag, fd: Option<RawFd>, role| {
             fd.map(|fd| inherited::adopt(fd, role)).transpose().map_err(|error| SocketsError::Descriptor(flag, error))

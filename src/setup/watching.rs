@@ -1,6 +1,6 @@
 //! What lets people see what a softnet does: the capture's file, the drop log, the counters.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::SetupError;
@@ -51,11 +51,10 @@ pub(super) fn open_capture(
     serve: &ServeOptions,
     identity: Identity,
     standing: Standing,
-    directory: Option<OwnedFd>,
+    directory: Option<BorrowedFd<'_>>,
 ) -> Result<Option<Capture>, SetupError> {
     let CaptureOptions { pcap, pcap_limit } = &serve.capture;
     let Some(path) = pcap else { return Ok(None) };
-    let directory = directory.as_ref().map(AsFd::as_fd);
     identity
         .act(standing, || Capture::open(directory, path, *pcap_limit, serve.vm_mac_address))?
         .map(Some)

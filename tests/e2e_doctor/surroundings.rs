@@ -89,6 +89,11 @@ fn the_administrators_file_is_told_and_what_it_limits() {
         assert_eq!(word.bad(), Vec::<&str>::new());
         let limits = "/etc/softnet.toml is in order: 4 guests a user; always blocked [169.254.0.0/16]";
         assert!(word.of("administrator.file")[0].1.starts_with(limits), "{:?}", word.of("administrator.file"));
+        say("expose = []\nrate-limit = \"100mbit/s\"\n");
+        let limits =
+            "/etc/softnet.toml is in order: callers may expose no ports; callers' guests get 100mbit/s at most";
+        let word = doctor(&bed);
+        assert!(word.of("administrator.file")[0].1.starts_with(limits), "{:?}", word.of("administrator.file"));
         let plain = binary::install(&bed.program, "plain", 0o755);
         let blind = ask(&plain, Caller::User, &path_to(&plain));
         assert_eq!(blind.of("administrator.file")[0].0, "skip", "{:?}", blind.of("administrator.file"));

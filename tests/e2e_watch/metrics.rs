@@ -1,10 +1,12 @@
 //! The counters in a file.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use softnet_testbed::binary;
+use softnet_testbed::softnet::{self, Caller};
+use softnet_testbed::{binary, sys};
 
 use super::*;
 
@@ -99,6 +101,50 @@ fn a_metrics_file_that_the_caller_may_not_write_is_refused_before_anything_is_se
         let launch = bed.as_root().launch(MAC).with(&format!("--metrics-file {}/guest.prom", roots.display()));
         let (softnet, _guest) = launch.spawn();
         assert_eq!(softnet.wait_end(PATIENCE).status.code(), Some(1));
+    });
+}
+
+#[test]
+fn a_relative_metrics_file_is_where_the_caller_is_and_by_the_callers_rights() {
+    in_own_network(|| {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let (uid, gid) = binary::caller();
+        let (own, roots) = (directory(0o700, Some((uid, gid))), directory(0o755, None));
+        fs::create_dir(own.join("in")).unwrap();
+        chown(own.join("in"), Some(uid), None).unwrap();
+        let start = |working: &Path, file: &str| {
+            let (guest, other) = sys::frame_sockets();
+            let mut command = softnet::command(&bed.setuid, Caller::User);
+            command.args(["--vm-fd", "0", "--vm-mac-address", &MAC.to_string(), "--metrics-file", file]);
+            (Softnet::spawn(command.current_dir(working).stdin(OwnedFd::from(other))), guest)
+        };
+        for (working, file, expected) in [
+            (&own, "guest.prom", "guest.prom"),
+            (&own, "./in/a.prom", "in/a.prom"),
+            (&own.join("in"), "../b.prom", "b.prom"),
+        ] {
+            let (mut softnet, _guest) = start(working, file);
+            softnet.wait_ready();
+            let ended = softnet.stop();
+            let file = own.join(expected);
+            assert_eq!(
+                fs::metadata(&file).unwrap_or_else(|error| panic!("{file:?}: {error}: {}", ended.said)).uid(),
+                uid
+            );
+        }
+        // Nothing is left of a try, and nothing is where softnet itself works.
+        assert_eq!(fs::read_dir(&own).unwrap().count(), 3);
+        assert!(!Path::new("/guest.prom").exists());
+        tools::run("rm -r /run/softnet");
+        for (working, file) in
+            [(&roots, "guest.prom"), (&roots, "../softnet.prom"), (&own, "../guest.prom"), (&own, "no/a")]
+        {
+            let (softnet, _guest) = start(working, file);
+            let ended = softnet.wait_end(PATIENCE);
+            assert_eq!(ended.status.code(), Some(1), "{working:?} {file}: {}", ended.said);
+            assert!(ended.said.contains(&format!("--metrics-file {file}: ")), "{}", ended.said);
+        }
+        assert!(!Path::new("/run/softnet").exists(), "nothing was set up");
     });
 }
 

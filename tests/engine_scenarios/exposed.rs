@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use crate::engine_world::frames::*;
 use crate::engine_world::*;
 use softnet::engine::flows::MAX_FLOWS;
-use softnet::engine::{Config, DropReason, Exposed, ExposedPort, Exposures, Isolation, Peers};
+use softnet::engine::{
+    Config, Decider, Direction, DropReason, Exposed, ExposedPort, Exposures, Isolation, Peers, Verdict,
+};
 
 const BLOCKED: Judgement = Err(DropReason::Blocked);
 const SECOND: u64 = 1000;
@@ -203,4 +205,36 @@ fn where_the_link_hands_through_who_connects_it_is_anybody_but_a_neighbour() {
     let from_neighbour = world.host_ip(&Ip::segment(NEIGHBOUR, LEASED, (FAR, 22), "S"));
     assert_eq!(from_neighbour, Err(DropReason::Neighbour));
     assert_eq!(config().isolation, Isolation::Isolated);
+}
+
+#[test]
+fn what_passes_by_an_exposed_port_alone_is_said_to() {
+    let mut world = exposed("", "in 0.0.0.0/0,in @host,out @host");
+    let (begun, answered) =
+        (Ip::segment(GATEWAY, LEASED, (FAR, 22), "S"), Ip::segment(LEASED, GATEWAY, (22, FAR), "SA"));
+    assert_eq!((world.host_ip(&begun), world.guest_ip(&answered)), (Ok(()), Ok(())));
+    let frames = [begun.frame(GUEST_MAC, GATEWAY_MAC), answered.frame(GATEWAY_MAC, GUEST_MAC)];
+    for (direction, frame) in [Direction::FromHost, Direction::FromGuest].into_iter().zip(&frames) {
+        assert_eq!(world.engine.decider(direction, frame, Verdict::Forward), Some(Decider::ExposedPort));
+        // What the rules would let pass too, they do.
+        let open = exposed("in @host:22,out @host", "in 0.0.0.0/0");
+        let by = open.engine.decider(direction, frame, Verdict::Forward);
+        assert!(matches!(by, Some(Decider::Entry(..))), "{by:?}");
+        // And of a dropped one the entry is told.
+        let by = world.engine.decider(direction, frame, Verdict::Drop(DropReason::Blocked));
+        assert!(matches!(by, Some(Decider::Entry(..))), "{by:?}");
+    }
+    // Another port, a service's, and what the administrator closes, are flows, if anything.
+    let other = Ip::segment(GATEWAY, LEASED, (FAR, 23), "S").frame(GUEST_MAC, GATEWAY_MAC);
+    let service = Ip::segment(GATEWAY, LEASED, (53, 22), "S").frame(GUEST_MAC, GATEWAY_MAC);
+    for frame in [other, service] {
+        assert_eq!(world.engine.decider(Direction::FromHost, &frame, Verdict::Forward), Some(Decider::Flow));
+    }
+    let ports = vec![Exposed { port: 22, protocol: ExposedPort::Tcp }];
+    let exposed = Exposures { ports, peers: Peers::Gateway };
+    let closed = World::leased_with(Config { administrator: entries("", "in @host"), exposed, ..config() });
+    let [begun, answered] = frames;
+    assert_eq!(closed.engine.decider(Direction::FromHost, &begun, Verdict::Forward), Some(Decider::Flow));
+    let by = closed.engine.decider(Direction::FromGuest, &answered, Verdict::Forward);
+    assert_eq!(by, Some(Decider::Gateway), "what a guest sends to the gateway passes by default");
 }

@@ -7,7 +7,10 @@ use crate::engine_world::frames::*;
 use crate::engine_world::*;
 use smoltcp::wire::{EthernetAddress, EthernetFrame, Icmpv4Packet, Ipv4Packet, TcpPacket};
 use softnet::engine::Direction::{self, FromGuest, FromHost};
-use softnet::engine::{Config, DnsQuestions, DropReason, Isolation, Refusals, Verdict};
+use softnet::engine::{
+    Answered, Config, Contents, Digest, DnsQuestions, DropReason, Grounds, Isolation, PolicyEntries, Refusals, Silence,
+    Verdict,
+};
 
 pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
 
@@ -275,4 +278,73 @@ fn answers_are_bounded_and_so_each_is_shorter_than_two_of_what_it_answers() {
     world.wait(5);
     let more = frames.iter().cycle().take(999).filter(|frame| answer(&mut world, FromGuest, frame).1.is_some());
     assert_eq!(more.count(), 5);
+}
+
+#[test]
+fn what_is_said_of_an_answer_is_what_is_answered() {
+    let mut told_of = [0; 7];
+    for (allow, block) in [("", ""), ("", "@host,8.0.0.0/8"), ("", "in 0.0.0.0/0,in @host,@host:22,out 10.0.0.0/8")] {
+        let policy = entries(allow, block).normalised();
+        for isolation in [Isolation::Isolated, Isolation::Open] {
+            let config = Config { policy: policy.clone(), refusals: Refusals::Answered, isolation, ..config() };
+            let grounds = Grounds {
+                policy: &policy,
+                administrator: &PolicyEntries::default(),
+                net_type: config.net_type,
+                isolation,
+                gateway: GATEWAY,
+                subnet: config.network.subnet,
+                dns_servers: &[],
+            };
+            let [a, b, c, _] = GATEWAY.octets();
+            let odd =
+                [[a, b, c, 0], [a, b, c, 255], [0, 0, 0, 0], [255; 4], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1]];
+            let fars = [FAR, GATEWAY, NEIGHBOUR, Ipv4Addr::new(8, 8, 8, 8)].into_iter().chain(odd.map(Ipv4Addr::from));
+            for (far, direction) in fars.flat_map(|far| [(far, FromGuest), (far, FromHost)]) {
+                let (source, destination) = if direction == FromGuest { (LEASED, far) } else { (far, LEASED) };
+                for datagram in [
+                    Ip::segment(source, destination, (5000, 22), "S"),
+                    Ip::udp(source, destination, (5000, 22), b"what"),
+                    Ip::udp(source, destination, (68, 22), b"what"),
+                    Ip::ping(source, destination),
+                    Ip { more_fragments: true, ..Ip::new(source, destination, UDP, vec![1; 64]) },
+                ] {
+                    let mut world = World::leased_with(config.clone());
+                    let mac = match far.octets() {
+                        [224, ..] => [0x01, 0, 0x5e, 0, 0, 1],
+                        [.., 255] => BROADCAST,
+                        _ => GATEWAY_MAC,
+                    };
+                    let frame = match direction {
+                        FromGuest => datagram.frame(mac, GUEST_MAC),
+                        FromHost if far == NEIGHBOUR => datagram.frame(GUEST_MAC, NEIGHBOUR_MAC),
+                        FromHost => datagram.frame(GUEST_MAC, GATEWAY_MAC),
+                    };
+                    let (judgement, reply) = answer(&mut world, direction, &frame);
+                    let Err(reason) = judgement else { continue };
+                    let Some(Contents::Ipv4(digest)) = Digest::read(&frame).map(|digest| digest.contents) else {
+                        panic!("{datagram:?}")
+                    };
+                    let said = grounds.answered(direction, &digest, reason);
+                    let is_what = match (said, reply.map(|reply| reply[23])) {
+                        (Answered::Reset, Some(protocol)) => protocol == TCP,
+                        (Answered::Prohibited, Some(protocol)) => protocol == 1,
+                        (Answered::Silence(_), reply) => reply.is_none(),
+                        (_, None) => false,
+                    };
+                    assert!(is_what, "{said:?}: {reason:?} of {datagram:?}");
+                    told_of[match said {
+                        Answered::Reset => 0,
+                        Answered::Prohibited => 1,
+                        Answered::Silence(Silence::Neighbour) => 2,
+                        Answered::Silence(Silence::Dhcp) => 3,
+                        Answered::Silence(Silence::Fragment) => 4,
+                        Answered::Silence(Silence::NoHost) => 5,
+                        Answered::Silence(Silence::Form) => 6,
+                    }] += 1;
+                }
+            }
+        }
+    }
+    assert!(told_of[..6].iter().all(|&count| count > 0), "each comes up: {told_of:?}");
 }

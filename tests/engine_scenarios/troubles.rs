@@ -1,5 +1,7 @@
 //! What goes wrong on a guest's link is told: once an occurrence, and not by whatever a guest likes to send.
 
+use std::net::Ipv4Addr;
+
 use crate::engine_world::frames::*;
 use crate::engine_world::*;
 use softnet::engine::troubles::{AGAIN, ANSWER};
@@ -176,6 +178,74 @@ fn an_answer_in_the_gateways_name_from_elsewhere_does_not_count() {
         world.wait(2000);
     }
     assert_eq!(world.troubles(), [Trouble::GatewaySilent]);
+}
+
+/// A segment of a connection to port 80 of the world.
+fn beyond(flags: &str) -> Ip {
+    Ip::segment(LEASED, WORLD, (5000, 80), flags)
+}
+
+#[test]
+fn connections_beyond_the_host_that_have_no_answer_for_ten_seconds_are_told_once() {
+    let mut world = World::leased("", "");
+    // As a kernel tries one again: after 1, 3, 7 and 15 seconds (RFC 6298).
+    for pause in [1000, 2000, 4000] {
+        world.guest_ip(&beyond("S")).unwrap();
+        world.wait(pause);
+    }
+    world.guest_ip(&beyond("S")).unwrap();
+    world.wait(10_000 - 7001);
+    world.guest_ip(&beyond("S")).unwrap();
+    assert_eq!(world.troubles(), [], "five, but in less than ten seconds");
+    world.wait(1);
+    world.guest_ip(&beyond("S")).unwrap();
+    assert_eq!(world.troubles(), [Trouble::BeyondSilent]);
+    for _ in 0..100 {
+        world.wait(1000);
+        world.guest_ip(&beyond("S")).unwrap();
+    }
+    assert_eq!(world.troubles(), [], "it is the same silence");
+    world.host_ip(&Ip::segment(WORLD, LEASED, (80, 5000), "SA")).unwrap();
+    for _ in 0..12 {
+        world.guest_ip(&beyond("S")).unwrap();
+        world.wait(1000);
+    }
+    assert_eq!(world.troubles(), [Trouble::BeyondSilent], "it is another one, and more than a minute later");
+}
+
+#[test]
+fn what_the_guest_may_not_begin_and_what_has_an_answer_is_no_silence_beyond_the_host() {
+    let quiet = |policy: (&str, &str), sent: &Ip, answer: Option<&Ip>, seconds: u64, count: u32| {
+        let mut world = World::leased(policy.0, policy.1);
+        for _ in 0..count {
+            let _ = world.guest_ip(sent);
+            world.wait(seconds * 1000);
+            if let Some(answer) = answer {
+                let _ = world.host_ip(answer);
+            }
+        }
+        world.troubles().is_empty()
+    };
+    let syn = &beyond("S");
+    assert!(!quiet(("", ""), syn, None, 4, 4), "the control");
+    assert!(quiet(("", ""), syn, None, 4, 3), "three");
+    assert!(quiet(("", ""), syn, None, 31, 9), "each is forgotten before the next one");
+    assert!(quiet(("", "0.0.0.0/0"), syn, None, 4, 9), "the policy refuses them");
+    assert!(quiet(("", ""), &beyond("A"), None, 4, 9), "they begin nothing");
+    assert!(quiet(("", ""), &Ip::udp(LEASED, WORLD, (5000, 123), b"one way"), None, 4, 9), "nobody has to answer UDP");
+    assert!(quiet(("", ""), &Ip::segment(LEASED, GATEWAY, (5000, 80), "S"), None, 4, 9), "the host is no world");
+    // Whoever answers, and whatever: the way is open. Also to what the policy then drops.
+    let other = Ipv4Addr::new(8, 8, 8, 8);
+    for answer in
+        [Ip::segment(WORLD, LEASED, (80, 5000), "RA"), Ip::echo(other, LEASED, 11, 0), Ip::ping(other, LEASED)]
+    {
+        assert!(quiet(("", ""), syn, Some(&answer), 4, 9), "{answer:?}");
+        assert!(quiet(("", "in 0.0.0.0/0"), syn, Some(&answer), 4, 9), "{answer:?}");
+    }
+    // What the gateway says, or a neighbour, is not from there.
+    for answer in [Ip::echo(GATEWAY, LEASED, 3, 0), Ip::ping(GATEWAY, LEASED), Ip::ping(NEIGHBOUR, LEASED)] {
+        assert!(!quiet(("", ""), syn, Some(&answer), 4, 4), "{answer:?}");
+    }
 }
 
 #[test]

@@ -91,6 +91,12 @@ impl Filter {
         if self.exposed.is_some() {
             self.note_for_exposures(datagram, header, now)?;
         }
+        if let Some(Header { flags: Some(flags), .. }) = header
+            && flags.opens()
+            && !self.subnet.contains(datagram.destination())
+        {
+            self.troubles.on_beginning_beyond(now);
+        }
         if self.heeds_names() { self.on_guest_datagram(frame, datagram, header, now) } else { Ok(()) }
     }
 

@@ -93,6 +93,9 @@ impl Filter {
             _ => {}
         }
         let standing = self.standing(datagram.source(), frame.source())?;
+        if self.troubles.wait_for_beyond() && !self.subnet.contains(datagram.source()) {
+            self.troubles.on_beyond();
+        }
         if self.exposed.is_some() && standing == Standing::Heard {
             match self.host_exposure(datagram, udp_ports, now) {
                 Exposure::Passes => return Ok(()),

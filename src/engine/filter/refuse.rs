@@ -5,8 +5,6 @@
 //! (RFC 1122, section 3.2.2): whatever is about many, or comes from nobody, or is an error itself; and fragments.
 #![forbid(unsafe_code)]
 
-use std::net::Ipv4Addr;
-
 use smoltcp::wire::{EthernetAddress, IpProtocol};
 
 use super::super::ipv4::{Header, Ipv4, Part, Udp};
@@ -34,13 +32,7 @@ impl Filter {
     /// Answers a frame that was dropped, if it was the policy that refused it, and answers are wanted.
     #[inline]
     pub(in super::super) fn refuse(&mut self, direction: Direction, frame: &[u8], reason: DropReason, now: Instant) {
-        let is_by_policy = match direction {
-            Direction::FromGuest => {
-                matches!(reason, DropReason::Blocked | DropReason::NotReachable | DropReason::DnsName)
-            }
-            Direction::FromHost => reason == DropReason::Blocked,
-        };
-        if self.refusals == Refusals::Answered && is_by_policy && self.replies.frame().is_empty() {
+        if self.refusals == Refusals::Answered && is_refusal(direction, reason) && self.replies.frame().is_empty() {
             // What has no answer has none.
             let _ = self.answer(direction, frame, now);
         }
@@ -54,7 +46,7 @@ impl Filter {
         let datagram = Ipv4::parse(frame.payload, Header::Plain).ok()?;
         let answer = answer_to(datagram)?;
         let (asker, asked) = (datagram.source(), datagram.destination());
-        if !self.is_of_a_host(asker) || !self.is_of_a_host(asked) {
+        if !self.subnet.has_host(asker) || !self.subnet.has_host(asked) {
             return None;
         }
         let (macs, speaker) = match (direction, answer) {
@@ -94,11 +86,14 @@ impl Filter {
             && self.check_unicast_mac(frame.source()).is_ok();
         is_sound.then(|| Ends { from: self.guest_mac, to: frame.source() })
     }
+}
 
-    /// Whether an address is one that a host can have: neither of many nor of nobody (RFC 1122, section 3.2.1.3).
-    fn is_of_a_host(&self, address: Ipv4Addr) -> bool {
-        let [first, ..] = address.octets();
-        !matches!(first, 0 | 127 | 224..) && self.subnet.broadcast != Some(address) && !self.subnet.is_network(address)
+/// Whether it is the policy that drops a frame for this reason, which may be answered.
+#[inline]
+pub(in super::super) fn is_refusal(direction: Direction, reason: DropReason) -> bool {
+    match direction {
+        Direction::FromGuest => matches!(reason, DropReason::Blocked | DropReason::NotReachable | DropReason::DnsName),
+        Direction::FromHost => reason == DropReason::Blocked,
     }
 }
 

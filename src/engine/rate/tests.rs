@@ -153,3 +153,34 @@ fn arp_and_dhcp_are_of_the_link_and_nothing_else_is() {
         assert!(is_of_the_link(&frame), "don't fragment is no fragment");
     }
 }
+
+#[test]
+fn a_limit_is_written_as_it_is_typed() {
+    for (bits, frames, text) in [
+        (Some(100_000_000), Some(20_000), "100mbit/s,20kpps"),
+        (Some(64_001), None, "64001bit/s"),
+        (Some(1_500_000), None, "1500kbit/s"),
+        (Some(1_000_000_000_000), Some(1_000_000_000), "1000gbit/s,1000mpps"),
+        (None, Some(50), "50pps"),
+        (None, None, "none"),
+    ] {
+        assert_eq!(RateLimit { bits, frames }.to_string(), text);
+    }
+}
+
+#[test]
+fn of_two_limits_the_lesser_of_each_kind_holds() {
+    let limit = |bits, frames| RateLimit { bits, frames };
+    let most = limit(Some(100), Some(20));
+    for (asked, given, is_stricter) in [
+        (limit(None, None), most, false),
+        (limit(Some(50), None), limit(Some(50), Some(20)), false),
+        (limit(Some(100), Some(20)), most, false),
+        (limit(Some(101), None), most, true),
+        (limit(Some(50), Some(21)), limit(Some(50), Some(20)), true),
+    ] {
+        assert_eq!(asked.held_to(most), given);
+        assert_eq!(given.is_stricter_than_asked(asked), is_stricter, "{asked}");
+        assert_eq!(asked.held_to(RateLimit::default()), asked);
+    }
+}

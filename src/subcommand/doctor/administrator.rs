@@ -1,7 +1,8 @@
 //! `/etc/softnet.toml`: whether it is in order, and what it limits.
 
 use super::report::Finding;
-use crate::administrator::{Administrator, AdministratorError, Callers, FILE, FileError, Id, IsolationRule};
+use crate::administrator::{Administrator, AdministratorError, Callers, FILE, FileError, Id, IsolationRule, in_words};
+use crate::engine::RateLimit;
 
 const FILE_ID: &str = "administrator.file";
 
@@ -56,6 +57,12 @@ fn limits(word: &Administrator) -> String {
         let subnets: Vec<String> = word.subnets.iter().map(ToString::to_string).collect();
         limits.push(format!("callers may name subnets in {}", list(&subnets)));
     }
+    if let Some(expose) = &word.expose {
+        limits.push(format!("callers may expose {}", in_words(expose)));
+    }
+    if word.rate_limit != RateLimit::default() {
+        limits.push(format!("callers' guests get {} at most", word.rate_limit));
+    }
     if word.isolation == IsolationRule::Always {
         limits.push("guests are always isolated".to_owned());
     }
@@ -89,13 +96,15 @@ mod tests {
             policy: PolicyEntries::parse(["10.1.1.1:80"], ["10.0.0.0/8"]).expect("entries"),
             bridges: vec!["virbr0".into()],
             subnets: vec!["10.99.0.0/16".parse().expect("a subnet")],
+            expose: Some(vec!["8000-8099".parse().expect("ports")]),
+            rate_limit: RateLimit { bits: Some(100_000_000), frames: None },
             isolation: IsolationRule::Always,
         };
         assert_eq!(
             limits(&word),
             "may be run by users [alice, 7] and groups []; 4 guests a user; always blocked [10.0.0.0/8]; but for \
-             [10.1.1.1/32:80]; callers may name the bridges [virbr0]; callers may name subnets in [10.99.0.0/16]; guests are \
-             always isolated"
+             [10.1.1.1/32:80]; callers may name the bridges [virbr0]; callers may name subnets in [10.99.0.0/16]; callers \
+             may expose 8000-8099; callers' guests get 100mbit/s at most; guests are always isolated"
         );
         assert_eq!(limits(&Administrator::default()), "it limits nothing");
     }

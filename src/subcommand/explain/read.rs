@@ -17,13 +17,13 @@ use std::path::Path;
 use log::warn;
 
 use super::super::{SubcommandError, print};
-use crate::administrator::Effective;
+use super::Given;
 use crate::capture::read::{Captured, Reader};
 use crate::capture::{OWN_ANSWER, Way};
 use crate::cli::{ExplainOptions, parse_mac};
 use crate::engine::{
-    Config, Contents, Decider, Digest, Direction, DnsQuestions, DropReason, Engine, EthernetAddress, Instant, Load,
-    Network, Verdict, colons,
+    Answered, Config, Contents, Datagram, Decider, Digest, Direction, DnsQuestions, DropReason, Engine,
+    EthernetAddress, Instant, Load, Network, Verdict, colons,
 };
 use crate::logging::Object;
 
@@ -34,8 +34,30 @@ const MAX_FRAME: usize = 1514;
 /// What softnet calls the interface of a capture, before the guest's MAC.
 const INTERFACE: &str = "guest ";
 
+/// A question that softnet itself answers.
+pub(super) const DNS_REFUSED: &str = "dns-refused";
+
+/// What an answer is, as one lower-case word with hyphens; silence is none.
+pub(super) fn answer_name(answered: Answered) -> Option<&'static str> {
+    match answered {
+        Answered::Reset => Some("tcp-reset"),
+        Answered::Prohibited => Some("icmp-prohibited"),
+        Answered::Silence(_) => None,
+    }
+}
+
+/// What a reply of the engine's is.
+fn kind_of(reply: &[u8]) -> &'static str {
+    let answered = match Digest::read(reply).map(|digest| digest.contents) {
+        Some(Contents::Ipv4(Datagram { protocol: 6, .. })) => Answered::Reset,
+        Some(Contents::Ipv4(Datagram { protocol: 17, .. })) => return DNS_REFUSED,
+        _ => Answered::Prohibited,
+    };
+    answer_name(answered).unwrap_or_default()
+}
+
 /// Explains the capture at `path`.
-pub(super) fn explain(path: &Path, asked: &ExplainOptions, given: &Effective) -> Result<(), SubcommandError> {
+pub(super) fn explain(path: &Path, asked: &ExplainOptions, given: &Given) -> Result<(), SubcommandError> {
     let failed = |reason: String| SubcommandError::Read { path: path.display().to_string(), reason };
     let mut input: Box<dyn Read> = if path.as_os_str() == "-" {
         Box::new(io::stdin().lock())
@@ -60,7 +82,8 @@ struct Key {
     direction: Direction,
     ends: Ends,
     reason: Option<DropReason>,
-    is_answered: bool,
+    /// What answers it.
+    answer: Option<&'static str>,
     /// Its name, its words, and its entry.
     decider: Option<(&'static str, String, Option<String>)>,
 }
@@ -91,7 +114,7 @@ enum End {
 
 struct Reading<'a> {
     asked: &'a ExplainOptions,
-    given: &'a Effective,
+    given: &'a Given,
     engine: Option<Engine>,
     /// The lines, in the order in which they came up.
     lines: Vec<(Key, u64)>,
@@ -105,7 +128,7 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(asked: &'a ExplainOptions, given: &'a Effective) -> Self {
+    fn new(asked: &'a ExplainOptions, given: &'a Given) -> Self {
         Reading {
             asked,
             given,
@@ -175,14 +198,14 @@ impl<'a> Reading<'a> {
             };
             (decider.name(), decider.to_string(), entry)
         });
-        self.engine = Some(engine);
-        let (reason, is_answered) = match verdict {
-            Verdict::Forward => (None, false),
-            Verdict::Drop(reason) => (Some(reason), false),
-            Verdict::Reply(reason) => (Some(reason), true),
+        let (reason, answer) = match verdict {
+            Verdict::Forward => (None, None),
+            Verdict::Drop(reason) => (Some(reason), None),
+            Verdict::Reply(reason) => (Some(reason), Some(kind_of(engine.reply()))),
         };
+        self.engine = Some(engine);
         self.lacks_lease |= reason == Some(DropReason::NoLease);
-        self.count(Key { direction, ends: Ends::of(digest.as_ref()), reason, is_answered, decider });
+        self.count(Key { direction, ends: Ends::of(digest.as_ref()), reason, answer, decider });
         Ok(())
     }
 
@@ -192,13 +215,15 @@ impl<'a> Reading<'a> {
         let keys = RandomState::new();
         let mut config = Config::new(mac, network, [keys.hash_one(0), keys.hash_one(1)]);
         config.net_type = self.asked.vm_net_type.into();
-        config.isolation = self.given.isolation;
-        config.policy = self.given.policy.clone();
-        config.administrator = self.given.administrator.clone();
+        config.isolation = self.given.effective.isolation;
+        config.policy = self.given.effective.policy.clone();
+        config.administrator = self.given.effective.administrator.clone();
+        config.refusals = self.asked.refusals();
+        config.exposed = self.given.exposures.clone();
         if self.asked.dns_names_only {
             config.dns_questions = DnsQuestions::OfAllowedNames;
         }
-        Engine::new(config)
+        Engine::new(config).with_rate_limit(self.given.rate_limit)
     }
 
     /// The gateway's MAC, if this frame tells it: of a lease that is taken for granted no DHCP has.
@@ -265,10 +290,10 @@ impl Key {
             Direction::FromHost => "to the guest  ",
         };
         let by = self.decider.as_ref().map(|(_, words, _)| words.as_str()).unwrap_or_default();
-        let outcome = match (self.reason, self.is_answered) {
+        let outcome = match (self.reason, self.answer) {
             (None, _) => "passes  ".to_owned(),
-            (Some(reason), false) => format!("dropped   {}", reason.name()),
-            (Some(reason), true) => format!("answered  {}", reason.name()),
+            (Some(reason), None) => format!("dropped   {}", reason.name()),
+            (Some(reason), Some(answer)) => format!("answered  {} ({answer})", reason.name()),
         };
         let line = format!("{count:7}  {side}  {:width$}  {outcome}  {by}", self.ends.text());
         format!("{}\n", line.trim_end())
@@ -283,7 +308,8 @@ impl Key {
         let object = Object::default().text("direction", direction).text("protocol", &self.ends.protocol.text());
         let (name, entry) = self.decider.as_ref().map(|(name, _, entry)| (*name, entry.as_deref())).unzip();
         let object = object.text("source", &self.ends.from.text()).text("destination", &self.ends.to.text());
-        let object = object.value("passes", self.reason.is_none()).value("answered", self.is_answered);
+        let object = object.value("passes", self.reason.is_none()).value("answered", self.answer.is_some());
+        let object = object.value("answer", or_null(self.answer));
         let object = object.value("reason", or_null(self.reason.map(DropReason::name)));
         object.value("decider", or_null(name)).value("entry", or_null(entry.flatten())).value("count", count).line()
     }

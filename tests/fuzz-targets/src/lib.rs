@@ -20,6 +20,7 @@ compile_error!(
     "smoltcp takes every checksum for right under cfg(fuzzing), so what is fuzzed is not softnet: cargo fuzz run --no-cfg-fuzzing"
 );
 
+pub mod capture;
 pub mod control;
 pub mod dhcp;
 pub mod dns;
@@ -48,7 +49,7 @@ pub struct Target {
 }
 
 /// All targets. Another one needs a line here, and its program and a folder for its corpus in `fuzz/`.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "guest_frames", run: |data| drop(program::guest_frames(data)) },
     Target { name: "host_frames", run: |data| drop(program::host_frames(data)) },
     Target { name: "dhcp", run: |data| drop(dhcp::dhcp(data)) },
@@ -56,6 +57,7 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "policy_entries", run: text::policy_entries },
     Target { name: "command_line", run: text::command_line },
     Target { name: "control", run: control::control },
+    Target { name: "capture", run: capture::capture },
 ];
 
 /// Runs the target of this name.

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Output;
 
 use softnet_testbed::attack::Party;
-use softnet_testbed::binary::{CALLER, callers_directory, install_setuid};
+use softnet_testbed::binary::{callers_directory, install_setuid};
 use softnet_testbed::guest::KernelGuest;
 use softnet_testbed::isolate::{self, SCRATCH, in_own_network};
 use softnet_testbed::softnet::{self, Caller};

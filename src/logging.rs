@@ -75,7 +75,7 @@ pub fn say(line: &str) -> bool {
 pub fn say_failure(message: &str) {
     let mut output = output();
     let line = line(output.format(), Level::Error, message);
-    // Errors of text have never had their level before them: it is the last line, and the exit code says the rest.
+    // Text has no level before it here: it is the last line, and the exit code says the rest.
     let line = line.replacen("softnet: error: ", "softnet: ", 1);
     let _ = output.write_line(line.as_bytes(), Patience::AMoment);
 }

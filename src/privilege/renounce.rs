@@ -5,7 +5,8 @@
 
 use nix::unistd::{setgid, setuid};
 
-use super::{Identity, PrivilegeError, Standing, none_worked, prove_uids};
+use super::drop::{none_worked, prove_uids};
+use super::{Identity, PrivilegeError, Standing};
 use crate::sys::ids;
 
 /// Makes a process that the setuid bit made root its caller's, for good. Any other stays what it is.

@@ -28,12 +28,12 @@ use crate::privilege::{self, Identity, Standing};
 use report::{Finding, Json, Level, Text};
 
 /// Runs `softnet doctor`.
-pub(super) fn doctor(standing: Standing, args: &DoctorOptions) -> Result<(), SubcommandError> {
+pub(super) fn doctor(standing: Standing, options: &DoctorOptions) -> Result<(), SubcommandError> {
     let findings = findings(standing)?;
     if let Standing::Setuid { .. } = standing {
         privilege::drop_to(Identity::choose(standing, None, None)?)?;
     }
-    if args.json {
+    if options.json {
         print(&Json(&findings))?;
     } else {
         print(&Text(&findings))?;

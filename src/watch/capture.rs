@@ -196,6 +196,7 @@ impl Capture {
         }
     }
 }
+
 /// As the guest sees it.
 fn way(direction: Direction) -> Way {
     match direction {

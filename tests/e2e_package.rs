@@ -138,6 +138,14 @@ fn the_package_gives_a_network_to_the_members_of_a_group_and_leaves_nothing_behi
         ] {
             assert!(files.lines().any(|line| line == file), "{file} in\n{files}");
         }
+        // The unit starts the program where the package has it.
+        let unit = fs::read_to_string(machine.path("/usr/lib/systemd/system/softnet@.service")).expect("the unit");
+        let started: Vec<&str> = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix("ExecStart="))
+            .filter_map(|line| line.split_ascii_whitespace().next())
+            .collect();
+        assert_eq!(started, ["/usr/bin/softnet"]);
         let manual = tools::finish(&mut machine.command("zcat /usr/share/man/man1/softnet.1.gz"));
         let remedy = "dpkg\\-statoverride \\-\\-update \\-\\-add root softnet 4750 /usr/bin/softnet";
         assert!(manual.contains(remedy), "the manual says how to give it to the group");
@@ -153,7 +161,7 @@ fn the_package_gives_a_network_to_the_members_of_a_group_and_leaves_nothing_behi
         // A new version keeps the administrator's word; and what is removed for good takes it along.
         machine.run("dpkg --install /softnet.deb");
         assert_eq!(machine.rights(), (0, group, 0o4750));
-        machine.run("/usr/bin/softnet network down");
+        assert!(machine.path("/run/softnet").exists(), "the network is still there");
         machine.run("dpkg --purge softnet");
         let overrides = tools::output(&mut machine.command("dpkg-statoverride --list /usr/bin/softnet"));
         assert!(!overrides.status.success(), "{}", tools::text(&overrides));
@@ -162,7 +170,9 @@ fn the_package_gives_a_network_to_the_members_of_a_group_and_leaves_nothing_behi
         for file in left {
             assert!(!machine.path(file).exists(), "{file} is left");
         }
-        assert!(fs::metadata(machine.path("/run/softnet")).is_err(), "network down leaves nothing");
+        assert!(fs::metadata(machine.path("/run/softnet")).is_err(), "the network is taken down with it");
+        let links = tools::run("ip -brief link");
+        assert!(!links.contains("softnet"), "{links}");
     });
 }
 

@@ -92,8 +92,13 @@ fn rights(standing: Standing, program: &Program) -> Finding {
     if standing == Standing::Unprivileged && sudo_would_run(&program.path) {
         return Finding::ok(ROOT, format!("{path} has no setuid bit, and may be run by sudo without a password"));
     }
-    let group = "admin";
-    let mend = escalate::remedies(&program.real, group);
+    let group = match standing {
+        // Root's own group would help nobody: the administrators', as macOS and Debian call it.
+        Standing::Root if cfg!(target_os = "macos") => "admin".to_owned(),
+        Standing::Root => "sudo".to_owned(),
+        Standing::Unprivileged | Standing::Setuid { .. } => escalate::primary_group(),
+    };
+    let mend = escalate::remedies(&program.real, &group);
     let lacks = match program.metadata.mode() & 0o4000 != 0 {
         true => format!("has the setuid bit of uid {}, not of root", program.metadata.uid()),
         false => "has no setuid bit".to_owned(),
@@ -192,6 +197,17 @@ mod tests {
         assert_eq!(judge(&fs::metadata("/").expect("there is one")), None);
         let null = Program::at("/dev/null".into()).expect("there is one");
         assert_eq!(writable(&null).level, Level::Fail, "anyone may write to it");
+    }
+
+    #[test]
+    fn the_remedy_names_a_group_that_there_is() {
+        let program = Program::at("/bin/sh".into()).expect("there is one");
+        let administrators = if cfg!(target_os = "macos") { "%admin " } else { "%sudo " };
+        let told = format!("{:?}", rights(Standing::Root, &program));
+        assert!(told.contains(administrators), "{told}");
+        let caller = Standing::Setuid { uid: nix::unistd::getuid(), gid: nix::unistd::getgid() };
+        let told = format!("{:?}", rights(caller, &program));
+        assert!(told.contains(&format!("%{} ", escalate::primary_group())), "{told}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ SECONDS ?= 20
 demo := target/release/examples/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build macos dist package bench fuzz lint shellcheck docs book manual install clean
+.PHONY: help demo test build macos dist package bench fuzz lint shellcheck docs book manual install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -63,7 +63,7 @@ lint: ## Format, clippy, shell scripts, dependencies: what is installed of it
 
 # vm-*.sh: for dash on the host and for busybox in the guest, which know -nt, a file only there, and what udhcpc sets.
 shellcheck:
-	shellcheck .ci/run $(filter-out scripts/vm-%,$(wildcard scripts/*.sh)) packaging/debian/build.sh packaging/debian/post*
+	shellcheck .ci/run $(filter-out scripts/vm-%,$(wildcard scripts/*.sh)) packaging/debian/build.sh packaging/debian/post* packaging/debian/prerm
 	@for file in scripts/vm-*.sh; do \
 	    [ ! -e "$$file" ] || shellcheck --shell=dash --exclude=SC1010,SC1091,SC2154,SC3013 "$$file" || exit 1; \
 	done
@@ -78,9 +78,12 @@ manual: ## softnet(1) and the completions, into target/manual
 	$(CARGO) run --quiet --locked -p softnet-manual -- target/manual "$$(date +%F)"
 
 # Not `install: build`: under `sudo make install` there may be no cargo, and nothing should be built as root.
-install: ## Install root-owned into PREFIX/bin (SETUID=1: so that anyone may start it as root)
-	@if [ -z "$$SUDO_USER" ] || [ ! -x target/release/softnet ]; then $(MAKE) --no-print-directory build; fi
+install: ## Install root-owned into PREFIX, with manual and completions (SETUID=1: so that anyone may start it as root)
+	@if [ -z "$$SUDO_USER" ] || [ ! -x target/release/softnet ]; then $(MAKE) --no-print-directory build manual; fi
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SETUID='$(SETUID)' scripts/install.sh
+
+uninstall: ## Remove what install put into PREFIX
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh --remove
 
 clean: ## Remove what was built
 	$(CARGO) clean

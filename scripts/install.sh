@@ -4,16 +4,38 @@
 #     [PREFIX=/usr/local] [DESTDIR=] [SETUID=1] scripts/install.sh             what `make build` built
 #     [PREFIX=/usr/local] [DESTDIR=] [SETUID=1] scripts/install.sh ARCHIVE     a release's, if SHA256SUMS beside it has it as it is
 #     [PREFIX=/usr/local] [DESTDIR=] [SETUID=1] ./install.sh                   in a release's archive, unpacked
+#     [PREFIX=/usr/local] [DESTDIR=] scripts/install.sh --remove               removes what any of these put there
 #
-# With a release come its manual pages and completions. SHA256SUMS says that the archive is whole, not who made it: for that,
-# `gh attestation verify ARCHIVE`.
+# Manual pages and completions come along: a release's, or those that `make manual` made. SHA256SUMS says that the archive is whole,
+# not who made it: for that, `gh attestation verify ARCHIVE`.
 set -euo pipefail
-readonly dir=${DESTDIR:-}${PREFIX:-/usr/local}/bin
+umask 022 # what is made is for every user, whatever root's own files are
+readonly dir=${DESTDIR:-}${PREFIX:-/usr/local}/bin share=${DESTDIR:-}${PREFIX:-/usr/local}/share
 readonly setuid=${SETUID:-0}
 
 fail() {
     printf 'install: %s\n' "$*" >&2
     exit 1
+}
+
+as_root=()
+((EUID == 0)) || [[ -n ${DESTDIR:-} ]] || as_root=(sudo)
+as_root() { ${as_root[@]+"${as_root[@]}"} "$@"; }
+
+# What the installation of this prefix consists of, and the folders that were perhaps made for it.
+remove() {
+    local folder file
+    # Afterwards there is nothing to take it down with.
+    [[ -n ${DESTDIR:-} || ! -d /run/softnet ]] || fail "softnet's network is up: 'sudo $dir/softnet network down' first, then this again"
+    as_root rm -f "$dir/softnet" "$share"/man/man1/softnet.1 "$share"/man/man1/softnet-*.1 "$share/zsh/site-functions/_softnet" \
+        "$share/fish/vendor_completions.d/softnet.fish" "$share/bash-completion/completions/softnet"
+    for folder in man/man1 zsh/site-functions zsh fish/vendor_completions.d fish bash-completion/completions bash-completion; do
+        as_root rmdir "$share/$folder" 2>/dev/null || true # others' files are in it, or it is not there
+    done
+    printf 'removed %s, its manual and completions\n' "$dir/softnet"
+    for file in /etc/sudoers.d/softnet /etc/softnet.toml; do
+        [[ -n ${DESTDIR:-} || ! -e $file ]] || printf 'install: %s is yours, and stays\n' "$file" >&2
+    done
 }
 
 # checked ARCHIVE: unpacks it into a directory that only this user may write to, and says which.
@@ -30,6 +52,10 @@ checked() {
     tar -xzf "$unpacked/$archive" -C "$unpacked" --strip-components=1 || fail "$archive cannot be unpacked"
 }
 
+if [[ ${1:-} == --remove ]]; then
+    remove
+    exit
+fi
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd -P)
 release='' unpacked=''
 if (($#)); then
@@ -42,18 +68,16 @@ elif [[ -x $here/softnet && -d $here/man ]]; then
 else
     cd "$here/.."
 fi
-binary=${release:+$release/}softnet
-[[ -n $release ]] || binary=target/release/softnet
+if [[ -n $release ]]; then
+    binary=$release/softnet manual=$release/man completions=$release/completions
+else
+    binary=target/release/softnet manual=target/manual completions=target/manual
+fi
 [[ -x $binary ]] || fail "$binary is not built: run 'make build' as yourself first"
 
-as_root=()
-((EUID == 0)) || as_root=(sudo)
 mode=0755 owner=(-o 0 -g 0)
 if [[ $setuid == 1 ]]; then mode=4755; fi
-if [[ -n ${DESTDIR:-} ]]; then
-    as_root=()
-    ((EUID == 0)) || owner=() # a package's build sets the owner itself
-fi
+[[ -z ${DESTDIR:-} ]] || ((EUID == 0)) || owner=() # a package's build sets the owner itself
 # Whoever can write to a directory above a setuid program can put another in its place.
 if [[ $setuid == 1 && -z ${DESTDIR:-} ]]; then
     above=$dir
@@ -72,23 +96,22 @@ if [[ $setuid == 1 && -z ${DESTDIR:-} ]]; then
     done
 fi
 
-${as_root[@]+"${as_root[@]}"} mkdir -p "$dir"
+as_root mkdir -p "$dir"
 
 # A new file under another name first: an open or running softnet is never half written, nor seen with a wrong mode.
-${as_root[@]+"${as_root[@]}"} install ${owner[@]+"${owner[@]}"} -m "$mode" "$binary" "$dir/.softnet.new"
-${as_root[@]+"${as_root[@]}"} mv -f "$dir/.softnet.new" "$dir/softnet"
-if [[ -n $release ]]; then
-    readonly share=${DESTDIR:-}${PREFIX:-/usr/local}/share
+as_root install ${owner[@]+"${owner[@]}"} -m "$mode" "$binary" "$dir/.softnet.new"
+as_root mv -f "$dir/.softnet.new" "$dir/softnet"
+if [[ -d $manual ]]; then
     put() { # FOLDER FILE...
         local folder=$share/$1 file
         shift
-        ${as_root[@]+"${as_root[@]}"} mkdir -p "$folder"
-        for file in "$@"; do ${as_root[@]+"${as_root[@]}"} install ${owner[@]+"${owner[@]}"} -m 0644 "$file" "$folder/"; done
+        as_root mkdir -p "$folder"
+        for file in "$@"; do as_root install ${owner[@]+"${owner[@]}"} -m 0644 "$file" "$folder/"; done
     }
-    put man/man1 "$release"/man/*.1
-    put zsh/site-functions "$release/completions/_softnet"
-    put fish/vendor_completions.d "$release/completions/softnet.fish"
-    put bash-completion/completions "$release/completions/softnet.bash"
-    ${as_root[@]+"${as_root[@]}"} mv -f "$share/bash-completion/completions/softnet.bash" "$share/bash-completion/completions/softnet"
+    put man/man1 "$manual"/*.1
+    put zsh/site-functions "$completions/_softnet"
+    put fish/vendor_completions.d "$completions/softnet.fish"
+    put bash-completion/completions "$completions/softnet.bash"
+    as_root mv -f "$share/bash-completion/completions/softnet.bash" "$share/bash-completion/completions/softnet"
 fi
 printf 'installed %s (mode %s)\n' "$dir/softnet" "$mode"

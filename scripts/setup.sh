@@ -14,14 +14,16 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin # a plain user's PATH m
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
-# What is wrong with the machine and how to mend it. All of it is told before the end.
+# What is wrong with the machine and how to mend it. All of it is told, and told last: below what apt-get says it would be missed.
 problems=0
+told=()
 problem() {
     problems=1
-    printf 'setup: MISSING: %s\n' "$1" >&2
+    told+=("$(printf 'setup: MISSING: %s' "$1")")
     shift
-    printf 'setup:    mend: %s\n' "$@" >&2
+    told+=("$(printf 'setup:    mend: %s\n' "$@")")
 }
+trap '((problems == 0)) || printf "%s\n" "${told[@]}" >&2' EXIT
 
 usage() {
     say "usage: scripts/setup.sh build|demo|vm|fuzz|test|bench|ci..."
@@ -221,9 +223,9 @@ check_kernel() {
 # --- Installing ------------------------------------------------------------------------------------------------------
 
 apt() {
-    # No terminal for dpkg, no questions, and patience with another apt that runs.
+    # No terminal for dpkg, no line for each package that it unpacks, no questions, and patience with another apt that runs.
     ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
-        apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" </dev/null >&2
+        apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" </dev/null >/dev/null
 }
 
 # scripts/vm-image.sh takes the guest's kernel out of a package, as a plain user: apt must know the package by then.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian package on a clean root file system and uses it (tests/e2e_package.rs):
+# Installs a release on a clean root file system and uses it, by its Debian package and by its archive (tests/e2e_package.rs):
 #
 #     scripts/test-package.sh [PACKAGE]      # default: this architecture's of target/dist, which scripts/dist.sh makes
+#                                            # the archive is the one beside it
 #
 # The file system is Debian's smallest, made once by mmdebstrap from the sources that this machine's apt has, into
 # target/package/base, with what the package depends on. Nothing on the machine is changed but that mmdebstrap is installed.
@@ -19,6 +20,9 @@ if [[ -z $package ]]; then
     [[ -n $package ]] || fail "no package in target/dist: 'make dist' makes it"
 fi
 package=$(realpath "$package")
+
+archive=$(find "${package%/*}" -name "softnet-*-$(uname -m)-linux.tar.gz" | sort | tail -n 1)
+[[ -n $archive ]] || fail "no archive for $(uname -m) beside $package: 'make dist' makes it"
 
 if ! command -v mmdebstrap >/dev/null; then
     say "installing mmdebstrap (makes the clean file system)"
@@ -47,8 +51,8 @@ if [[ ! -e $base/etc/debian_version ]]; then
     scripts/as-root.sh mv "$base.new" "$base"
 fi
 
-export SOFTNET_PACKAGE_BASE=$base SOFTNET_PACKAGE=$package
-say "testing $package"
+export SOFTNET_PACKAGE_BASE=$base SOFTNET_PACKAGE=$package SOFTNET_ARCHIVE=$archive
+say "testing $package and $archive"
 only=(-- --ignored)
 if cargo nextest --version >/dev/null 2>&1; then only=(--run-ignored only); fi
 scripts/test.sh --test e2e_package "${only[@]}"

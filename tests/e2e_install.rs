@@ -1,4 +1,4 @@
-//! `make install`: where only root may write, or with no setuid bit.
+//! `make install`: where only root may write, or with no setuid bit; and `make uninstall`, which leaves nothing.
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, Permissions};
@@ -32,7 +32,13 @@ impl Checkout {
     }
 
     fn install(&self, prefix: &Path, setuid: &str) -> Output {
-        let mut command = tools::command("bash scripts/install.sh");
+        self.script("", prefix, setuid)
+    }
+
+    /// `install.sh ARGUMENTS`, by somebody who keeps new files to himself.
+    fn script(&self, arguments: &str, prefix: &Path, setuid: &str) -> Output {
+        let mut command = tools::command("sh -c");
+        command.arg(format!("umask 077 && bash scripts/install.sh {arguments}"));
         command.current_dir(&self.root).env("PREFIX", prefix).env("SETUID", setuid).env_remove("DESTDIR");
         tools::output(&mut command)
     }
@@ -87,11 +93,7 @@ fn a_releases_archive_is_installed_if_it_is_what_the_checksums_say() {
              && cp /mnt/checkout/target/release/softnet . && touch man/softnet.1 completions/_softnet completions/softnet.bash \
              completions/softnet.fish && tar -C .. -czf /mnt/release/softnet.tar.gz softnet",
         );
-        let install = || {
-            let mut command = tools::command("bash scripts/install.sh /mnt/release/softnet.tar.gz");
-            command.current_dir(&checkout.root).env("PREFIX", "/mnt/prefix").env("SETUID", "0").env_remove("DESTDIR");
-            tools::output(&mut command)
-        };
+        let install = || checkout.script("/mnt/release/softnet.tar.gz", Path::new("/mnt/prefix"), "0");
         let refused = |why: &str| {
             let output = install();
             assert_eq!(output.status.code(), Some(1), "{}", tools::text(&output));
@@ -109,5 +111,58 @@ fn a_releases_archive_is_installed_if_it_is_what_the_checksums_say() {
         for file in ["bin/softnet", "share/man/man1/softnet.1", "share/bash-completion/completions/softnet"] {
             assert!(Path::new("/mnt/prefix").join(file).is_file(), "{file}");
         }
+    });
+}
+
+/// Everything below a folder, folders too.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let found = tools::run(&format!("find {} -mindepth 1", folder.display()));
+    found.lines().map(PathBuf::from).collect()
+}
+
+#[test]
+fn what_is_installed_is_for_everyone_and_uninstall_leaves_nothing_of_it() {
+    in_own_network(|| {
+        let checkout = Checkout::new();
+        let prefix = folder("/mnt/roots", 0, 0o755);
+        tools::sh(
+            "mkdir /mnt/checkout/target/manual && cd /mnt/checkout/target/manual \
+             && touch softnet.1 softnet-run.1 _softnet softnet.bash softnet.fish",
+        );
+        // Another's manual page, in a folder that both use.
+        fs::create_dir_all(prefix.join("share/man/man1")).expect("a folder is made");
+        fs::write(prefix.join("share/man/man1/softnetwork.1"), "").expect("a file is written");
+        let before = below(&prefix);
+
+        let output = checkout.install(&prefix, "1");
+        assert!(output.status.success(), "{}", tools::text(&output));
+        for file in [
+            "bin/softnet",
+            "share/man/man1/softnet.1",
+            "share/man/man1/softnet-run.1",
+            "share/zsh/site-functions/_softnet",
+            "share/fish/vendor_completions.d/softnet.fish",
+            "share/bash-completion/completions/softnet",
+        ] {
+            let file = prefix.join(file);
+            for place in file.ancestors().take_while(|place| *place != prefix) {
+                let mode = fs::metadata(place).unwrap_or_else(|error| panic!("{}: {error}", place.display())).mode();
+                assert_eq!(mode & 0o004, 0o004, "{} is for everyone", place.display());
+            }
+        }
+
+        // There is nothing else to take the network down with.
+        fs::create_dir("/run/softnet").expect("a folder is made");
+        let refused = checkout.script("--remove", &prefix, "0");
+        assert_eq!(refused.status.code(), Some(1), "{}", tools::text(&refused));
+        assert!(tools::text(&refused).contains("/mnt/roots/bin/softnet network down"), "{}", tools::text(&refused));
+        assert!(prefix.join("bin/softnet").exists(), "nothing is removed");
+
+        fs::remove_dir("/run/softnet").expect("the folder is removed");
+        let output = checkout.script("--remove", &prefix, "0");
+        assert!(output.status.success(), "{}", tools::text(&output));
+        let mut left = below(&prefix);
+        left.retain(|path| *path != prefix.join("bin"));
+        assert_eq!(left, before, "what was there before, and a folder for programs");
     });
 }

@@ -1,6 +1,7 @@
-//! The Debian package on a clean root file system: installed, given to a group, used by a member of it, replaced, removed.
+//! A release on a clean root file system: the Debian package installed, given to a group, used by a member of it, replaced, removed;
+//! the archive unpacked, installed, used, removed. What docs/install.md says of both.
 //!
-//! `scripts/test-package.sh` makes the file system and the package, and runs this; where they are not named there is nothing to test.
+//! `scripts/test-package.sh` makes the file system and names the release, and runs this; where they are not named there is nothing to test.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -21,6 +22,11 @@ use softnet_testbed::{sys, tools};
 const BASE: &str = "SOFTNET_PACKAGE_BASE";
 /// The package.
 const PACKAGE: &str = "SOFTNET_PACKAGE";
+/// The archive of the same architecture.
+const ARCHIVE: &str = "SOFTNET_ARCHIVE";
+
+/// A login's, on Debian.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const MAC: Mac = Mac::guest(1);
 
@@ -47,9 +53,12 @@ impl Machine {
         tools::run(&format!("mount -t proc proc {}/proc", at("root")));
         tools::run(&format!("mount -t tmpfs -o mode=755 none {}/run", at("root")));
         tools::run(&format!("mount --rbind /dev {}/dev", at("root")));
-        let machine = Machine { root: at("root").into() };
-        fs::copy(named(PACKAGE), machine.path("/softnet.deb")).expect("the package is copied");
-        machine
+        Machine { root: at("root").into() }
+    }
+
+    /// A file of the release's, brought along.
+    fn bring(&self, file: &str, to: &str) {
+        fs::copy(named(file), self.path(to)).expect("a file is copied");
     }
 
     fn path(&self, inside: &str) -> PathBuf {
@@ -58,7 +67,7 @@ impl Machine {
 
     fn command(&self, line: &str) -> Command {
         let mut command = tools::command(&format!("chroot {} {line}", self.root.display()));
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("DEBIAN_FRONTEND", "noninteractive");
+        command.env_clear().env("PATH", PATH).env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
 
@@ -70,7 +79,7 @@ impl Machine {
     fn softnet_of(&self, user: &str) -> Command {
         let mut command = self.command(&format!("setpriv --reuid {user} --regid {user} --init-groups"));
         // setpriv keeps root's capabilities until it has started something: that is to be the shell, not softnet.
-        command.args(["sh", "-c", r#"exec "$0" "$@""#, "/usr/bin/softnet"]);
+        command.args(["sh", "-c", r#"exec "$0" "$@""#, "softnet"]);
         command.env("RUST_LOG", "softnet=info");
         command
     }
@@ -107,11 +116,20 @@ fn a_guest_has_a_network(machine: &Machine, user: &str) {
     softnet.stop();
 }
 
+/// `softnet doctor` finds this installation as it should be.
+fn nothing_is_wrong(machine: &Machine, user: &str) {
+    let doctor = tools::text(&machine.say(user, "doctor"));
+    let installation: Vec<&str> = doctor.lines().filter(|line| line.contains(" install.")).collect();
+    assert!(installation.len() >= 3 && installation.iter().all(|line| line.starts_with("ok ")), "{doctor}");
+    assert!(!doctor.contains("FAIL"), "{doctor}");
+}
+
 #[test]
 #[ignore = "scripts/test-package.sh runs it: it needs a package and a file system to install it in"]
 fn the_package_gives_a_network_to_the_members_of_a_group_and_leaves_nothing_behind() {
     in_own_network_within(Duration::from_secs(120), || {
         let machine = Machine::new();
+        machine.bring(PACKAGE, "/softnet.deb");
         machine.run("dpkg --install /softnet.deb");
         assert_eq!(machine.run("dpkg --verify softnet"), "", "what is installed is what the package has");
 
@@ -138,6 +156,14 @@ fn the_package_gives_a_network_to_the_members_of_a_group_and_leaves_nothing_behi
         ] {
             assert!(files.lines().any(|line| line == file), "{file} in\n{files}");
         }
+        // The unit starts the program where the package has it.
+        let unit = fs::read_to_string(machine.path("/usr/lib/systemd/system/softnet@.service")).expect("the unit");
+        let started: Vec<&str> = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix("ExecStart="))
+            .filter_map(|line| line.split_ascii_whitespace().next())
+            .collect();
+        assert_eq!(started, ["/usr/bin/softnet"]);
         let manual = tools::finish(&mut machine.command("zcat /usr/share/man/man1/softnet.1.gz"));
         let remedy = "dpkg\\-statoverride \\-\\-update \\-\\-add root softnet 4750 /usr/bin/softnet";
         assert!(manual.contains(remedy), "the manual says how to give it to the group");
@@ -147,13 +173,14 @@ fn the_package_gives_a_network_to_the_members_of_a_group_and_leaves_nothing_behi
         assert_eq!(machine.rights(), (0, group, 0o4750));
         machine.run("usermod --append --groups softnet alice");
         a_guest_has_a_network(&machine, "alice");
+        nothing_is_wrong(&machine, "alice");
         let outsider = machine.say("bob", "--version");
         assert!(!outsider.status.success(), "{}", tools::text(&outsider));
 
         // A new version keeps the administrator's word; and what is removed for good takes it along.
         machine.run("dpkg --install /softnet.deb");
         assert_eq!(machine.rights(), (0, group, 0o4750));
-        machine.run("/usr/bin/softnet network down");
+        assert!(machine.path("/run/softnet").exists(), "the network is still there");
         machine.run("dpkg --purge softnet");
         let overrides = tools::output(&mut machine.command("dpkg-statoverride --list /usr/bin/softnet"));
         assert!(!overrides.status.success(), "{}", tools::text(&overrides));
@@ -162,11 +189,41 @@ fn the_package_gives_a_network_to_the_members_of_a_group_and_leaves_nothing_behi
         for file in left {
             assert!(!machine.path(file).exists(), "{file} is left");
         }
-        assert!(fs::metadata(machine.path("/run/softnet")).is_err(), "network down leaves nothing");
+        assert!(fs::metadata(machine.path("/run/softnet")).is_err(), "the network is taken down with it");
+        let links = tools::run("ip -brief link");
+        assert!(!links.contains("softnet"), "{links}");
     });
 }
 
-/// The bases of what the test says: on this file system the program would be found, and it is not there before.
+#[test]
+#[ignore = "scripts/test-package.sh runs it: it needs an archive and a file system to install it in"]
+fn the_archive_gives_a_network_to_everyone_and_leaves_nothing_behind() {
+    in_own_network_within(Duration::from_secs(120), || {
+        let machine = Machine::new();
+        machine.bring(ARCHIVE, "/softnet.tar.gz");
+        machine.run("useradd --create-home alice");
+        machine.run("mkdir /release");
+        machine.run("tar -xf /softnet.tar.gz -C /release --strip-components=1");
+        let before = tools::run(&format!("find {} -mindepth 1", machine.path("/usr/local").display()));
+
+        machine.run("env SETUID=1 /release/install.sh");
+        a_guest_has_a_network(&machine, "alice");
+        nothing_is_wrong(&machine, "alice");
+        for file in ["man/man1/softnet.1", "man/man1/softnet-run.1", "bash-completion/completions/softnet"] {
+            let size = fs::metadata(machine.path(&format!("/usr/local/share/{file}"))).map(|metadata| metadata.len());
+            assert!(size.is_ok_and(|size| size > 200), "{file}");
+        }
+
+        let early = tools::output(&mut machine.command("/release/install.sh --remove"));
+        assert!(tools::text(&early).contains("/usr/local/bin/softnet network down"), "{}", tools::text(&early));
+        machine.run("softnet network down");
+        machine.run("/release/install.sh --remove");
+        let after = tools::run(&format!("find {} -mindepth 1", machine.path("/usr/local").display()));
+        assert_eq!(after, before, "nothing is left");
+    });
+}
+
+/// The bases of what the tests say: on this file system the program would be found, and it is not there before.
 #[test]
 #[ignore = "scripts/test-package.sh runs it: it needs a file system"]
 fn the_machine_of_the_test_never_saw_softnet() {

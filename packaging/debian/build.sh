@@ -26,15 +26,17 @@ for page in "$manual"/*.1; do gzip --no-name -9 <"$page" >"$tree/usr/share/man/m
 install -D -m 644 "$manual/softnet.bash" "$tree/usr/share/bash-completion/completions/softnet"
 install -D -m 644 "$manual/_softnet" "$tree/usr/share/zsh/vendor-completions/_softnet"
 install -D -m 644 "$manual/softnet.fish" "$tree/usr/share/fish/vendor_completions.d/softnet.fish"
+# What `make install` puts into /usr/local is in /usr here.
+install -d "$tree/usr/lib/systemd/system"
 for unit in packaging/systemd/*.service; do
-    [[ ! -e $unit ]] || install -D -m 644 "$unit" "$tree/usr/lib/systemd/system/${unit##*/}"
+    sed 's,/usr/local/bin/softnet,/usr/bin/softnet,' "$unit" >"$tree/usr/lib/systemd/system/${unit##*/}"
 done
 install -m 644 packaging/debian/copyright "$doc/copyright"
 gzip --no-name -9 <CHANGELOG.md >"$doc/changelog.gz"
 install -m 644 README.md SECURITY.md "$doc/"
 install -D -m 644 -t "$doc/docs" docs/*.md
 
-install -D -m 755 -t "$tree/DEBIAN" packaging/debian/postinst packaging/debian/postrm
+install -D -m 755 -t "$tree/DEBIAN" packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm
 size=$(find "$tree" -path "$tree/DEBIAN" -prune -o -type f -printf '%s\n' | awk '{ k += int(($1 + 1023) / 1024) } END { print k }')
 sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@SIZE@/$size/" packaging/debian/control >"$tree/DEBIAN/control"
 (cd "$tree" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"

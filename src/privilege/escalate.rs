@@ -103,7 +103,9 @@ fn sudo_would_run(exe: &Path, arguments: &[OsString]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-fn primary_group() -> String {
+/// The caller's own group, by name.
+#[must_use]
+pub fn primary_group() -> String {
     match nix::unistd::Group::from_gid(getgid()) {
         Ok(Some(group)) => group.name,
         _ => "admin".into(),

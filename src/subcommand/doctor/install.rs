@@ -92,8 +92,13 @@ fn rights(standing: Standing, program: &Program) -> Finding {
     if standing == Standing::Unprivileged && sudo_would_run(&program.path) {
         return Finding::ok(ROOT, format!("{path} has no setuid bit, and may be run by sudo without a password"));
     }
-    let group = "admin";
-    let mend = escalate::remedies(&program.real, group);
+    let group = match standing {
+        // Root's own group would help nobody: the administrators', as macOS and Debian call it.
+        Standing::Root if cfg!(target_os = "macos") => "admin".to_owned(),
+        Standing::Root => "sudo".to_owned(),
+        Standing::Unprivileged | Standing::Setuid { .. } => escalate::primary_group(),
+    };
+    let mend = escalate::remedies(&program.real, &group);
     let lacks = match program.metadata.mode() & 0o4000 != 0 {
         true => format!("has the setuid bit of uid {}, not of root", program.metadata.uid()),
         false => "has no setuid bit".to_owned(),
@@ -126,7 +131,9 @@ fn nosuid(path: &Path) -> bool {
 
 /// Who may put another program in the place of this one: each directory on both ways to it, with and without links.
 fn writable(program: &Program) -> Finding {
-    let ways = program.real.ancestors().chain(program.path.ancestors().skip(1));
+    // Where a link leads, and the link's own directories but for those that both have.
+    let links = program.path.ancestors().skip(1).filter(|way| !program.real.starts_with(way));
+    let ways = program.real.ancestors().chain(links);
     let mut faults: Vec<String> = Vec::new();
     let mut groups: Vec<String> = Vec::new();
     for way in ways {
@@ -139,8 +146,6 @@ fn writable(program: &Program) -> Finding {
             None => {}
         }
     }
-    faults.dedup();
-    groups.dedup();
     let path = program.real.display();
     let mend = "install it where root alone may write: `make install SETUID=1`, which checks that";
     if !faults.is_empty() {
@@ -192,5 +197,31 @@ mod tests {
         assert_eq!(judge(&fs::metadata("/").expect("there is one")), None);
         let null = Program::at("/dev/null".into()).expect("there is one");
         assert_eq!(writable(&null).level, Level::Fail, "anyone may write to it");
+    }
+
+    #[test]
+    fn the_remedy_names_a_group_that_there_is() {
+        let program = Program::at("/bin/sh".into()).expect("there is one");
+        let administrators = if cfg!(target_os = "macos") { "%admin " } else { "%sudo " };
+        let told = format!("{:?}", rights(Standing::Root, &program));
+        assert!(told.contains(administrators), "{told}");
+        let caller = Standing::Setuid { uid: nix::unistd::getuid(), gid: nix::unistd::getgid() };
+        let told = format!("{:?}", rights(caller, &program));
+        assert!(told.contains(&format!("%{} ", escalate::primary_group())), "{told}");
+    }
+
+    #[test]
+    fn each_culprit_on_the_way_is_named_once() {
+        let folder = std::env::temp_dir().join(format!("softnet-doctor-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder is made");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its permissions are set");
+        fs::write(folder.join("softnet"), "").expect("a file is written");
+        let told = format!("{:?}", writable(&Program::at(folder.join("softnet")).expect("it is there")));
+        fs::remove_dir_all(&folder).expect("it is removed");
+        // Whoever runs the test: root's folder, or one's own.
+        let name = folder.display();
+        let times =
+            told.matches(&format!("may write to {name}")).count() + told.matches(&format!("{name} belongs")).count();
+        assert_eq!(times, 1, "{told}");
     }
 }

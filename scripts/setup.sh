@@ -97,6 +97,11 @@ need_test() {
     need sudo sudo "tests how softnet becomes root"
     need ps procps "tests what is left running"
     need python3 python3-minimal "runs the control protocol's client in Python"
+    need virsh libvirt-clients "runs the domain of docs/linux.md"
+    need libvirtd libvirt-daemon "runs the domain of docs/linux.md"
+    # Its own driver for QEMU is a package of its own.
+    ! command -v libvirtd >/dev/null || compgen -G '/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so' >/dev/null ||
+        want libvirt-daemon-driver-qemu "runs the domain of docs/linux.md"
     need socat socat "runs the control protocol's client in shell"
     need mandoc mandoc "looks for faults in the manual"
     need groff groff-base "looks for faults in the manual"

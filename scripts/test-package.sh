@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs a release on a clean root file system and uses it, by its Debian package and by its archive (tests/e2e_package.rs):
+# Installs a release on a clean root file system and uses it, by its Debian package and by its archive (tests/e2e_package.rs), and
+# under systemd (tests/e2e_systemd.rs):
 #
 #     scripts/test-package.sh [PACKAGE]      # default: this architecture's of target/dist, which scripts/dist.sh makes
 #                                            # the archive is the one beside it
 #
 # The file system is Debian's smallest, made once by mmdebstrap from the sources that this machine's apt has, into
-# target/package/base, with what the package depends on. Nothing on the machine is changed but that mmdebstrap is installed.
+# target/package/base, with what the package depends on, and systemd. Nothing on the machine is changed but that mmdebstrap is installed.
 set -euo pipefail
 cd "${BASH_SOURCE[0]%/*}/.."
 
@@ -39,14 +40,14 @@ sources() {
     fail "apt's sources are in no file that this script knows (/etc/apt/sources.list, sources.list.d/debian.sources)"
 }
 
-if [[ ! -e $base/etc/debian_version ]]; then
+if [[ ! -e $base/etc/debian_version || ! -e $base/lib/systemd/systemd ]]; then
     say "making a clean file system in target/package/base"
     # shellcheck source=/dev/null
     suite=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
     from=$(sources)
     scripts/as-root.sh rm -rf "$base" "$base.new"
     mkdir -p "${base%/*}"
-    scripts/as-root.sh mmdebstrap --quiet --variant=essential --include=adduser,dnsmasq-base,nftables \
+    scripts/as-root.sh mmdebstrap --quiet --variant=essential --include=adduser,dnsmasq-base,nftables,systemd \
         --aptopt='APT::Sandbox::User "root"' "$suite" "$base.new" "$from" || fail "mmdebstrap: see its message above"
     scripts/as-root.sh mv "$base.new" "$base"
 fi
@@ -55,4 +56,4 @@ export SOFTNET_PACKAGE_BASE=$base SOFTNET_PACKAGE=$package SOFTNET_ARCHIVE=$arch
 say "testing $package and $archive"
 only=(-- --ignored)
 if cargo nextest --version >/dev/null 2>&1; then only=(--run-ignored only); fi
-scripts/test.sh --test e2e_package "${only[@]}"
+scripts/test.sh --test e2e_package --test e2e_systemd "${only[@]}"

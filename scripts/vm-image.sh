@@ -11,6 +11,8 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 out=${1:-$here/../target/vm}
 init=$here/vm-init.sh
+# In the order in which they must be loaded. virtio_mmio is for QEMU's microvm.
+modules='virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_mmio failover net_failover virtio_net af_packet'
 lease=$here/vm-udhcpc.sh
 
 say() { echo "vm-image: $*" >&2; }
@@ -51,7 +53,8 @@ kernel_package() {
     apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1
 }
 
-if ! [ -s "$out/vmlinuz" ] || ! [ -d "$out/modules" ]; then
+# What an older script took out of the package may lack a module.
+if ! [ -s "$out/vmlinuz" ] || [ "$(cat "$out/modules/wanted" 2>/dev/null)" != "$modules" ]; then
     package=$(kernel_package)
     if [ -z "$package" ]; then
         [ "$(id -u)" = 0 ] || [ -n "$(apt-cache pkgnames linux-image- 2>/dev/null | head -n 1)" ] ||
@@ -70,9 +73,7 @@ if ! [ -s "$out/vmlinuz" ] || ! [ -d "$out/modules" ]; then
     dpkg-deb -x "$work"/*.deb "$work/root"
     rm -rf "$out/modules"
     mkdir "$out/modules"
-    # In the order in which they must be loaded; one that is built into the kernel is not there, which is fine.
-    for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover \
-        virtio_net af_packet; do
+    for module in $modules; do # one that is built into the kernel is not there, which is fine
         file=$(find "$work/root" -name "$module.ko" -o -name "$module.ko.xz" | head -n 1)
         [ -n "$file" ] || continue
         case $file in
@@ -84,6 +85,7 @@ if ! [ -s "$out/vmlinuz" ] || ! [ -d "$out/modules" ]; then
     grep -q virtio_net "$out/modules/order" || die "no virtio_net in $package"
     cp "$work"/root/boot/vmlinuz-* "$out/vmlinuz.new"
     mv "$out/vmlinuz.new" "$out/vmlinuz"
+    echo "$modules" >"$out/modules/wanted"
 fi
 
 say "packing the initramfs: busybox, $(wc -l <"$out/modules/order") modules, $(basename "$init")"

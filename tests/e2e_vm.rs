@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
@@ -106,11 +107,33 @@ fn the_policy_of_a_running_vm_is_replaced_by_way_of_the_channel() {
     });
 }
 
-/// The line of README.md that starts a VM, in words; its disk and its memory are what it leaves to the reader.
-fn line_of_the_readme() -> Vec<String> {
-    let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README.md");
-    let line = readme.lines().find(|line| line.starts_with("softnet run ")).expect("the line is there");
-    line.split(' ').map(str::to_owned).collect()
+/// The words of the command in the document `file` that starts with `beginning`; its disk and its memory are what it leaves to the reader.
+fn command_of(file: &str, beginning: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(ROOT).join(file)).expect("the document");
+    let text = text.replace("\\\n", " ");
+    let line = text.lines().find(|line| line.trim_start().starts_with(beginning)).expect("the line is there");
+    line.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// Starts the VM of a line in the documentation, `softnet run OPTIONS -- QEMU ... CARD`, with `machine` for all that is between, and
+/// returns what it finds.
+fn run_by_a_user(bed: &LinuxTestbed, words: &[String], machine: &[OsString]) -> BTreeMap<String, String> {
+    let [first, options @ .., card1, card2, card3, card4] = words else { panic!("{words:?}") };
+    assert_eq!((first.as_str(), card1.as_str(), card3.as_str()), ("softnet", "-netdev", "-device"));
+    let end = options.iter().position(|word| word == "qemu-system-x86_64").expect("it is QEMU's");
+    let mut command = softnet_testbed::softnet::command(&bed.setuid, softnet_testbed::softnet::Caller::User);
+    // A user's QEMU has a console of its own here, and no disk.
+    std::fs::write("/run/testbed/console", "").expect("a console");
+    softnet_testbed::tools::run("chown 4711 /run/testbed/console");
+    command.args(&options[..end - 1]).args(vm::policy(bed.facts()).split(' ')).args(&options[end - 1..=end]);
+    command.args(machine).args([card1, card2, card3, card4]);
+    Vm::start(&mut command).results()
+}
+
+fn expect_filtered(results: &BTreeMap<String, String>, bed: &LinuxTestbed) {
+    let page = format!("server {}", bed.facts().web);
+    expect(results, &[("lease", "600"), ("gateway", "answered"), ("page", &page), ("blocked", "unreachable")]);
+    expect(results, &[("other-address", "silent"), ("other-mac", "silent"), ("own-mac-again", "answered")]);
 }
 
 #[test]
@@ -118,19 +141,19 @@ fn the_line_of_the_readme_starts_a_filtered_vm() {
     let image = image();
     in_own_network_within(LIMIT + Duration::from_secs(20), || {
         let bed = LinuxTestbed::new(SOFTNET);
-        let words = line_of_the_readme();
-        let [first, options @ .., card1, card2, card3, card4] = &words[..] else { panic!("{words:?}") };
-        assert_eq!((first.as_str(), card1.as_str(), card3.as_str()), ("softnet", "-netdev", "-device"));
-        let end = options.iter().position(|word| word == "qemu-system-x86_64").expect("it is QEMU's");
-        let mut command = softnet_testbed::softnet::command(&bed.setuid, softnet_testbed::softnet::Caller::User);
-        // A user's QEMU has a console of its own here, and no disk.
-        std::fs::write("/run/testbed/console", "").expect("a console");
-        softnet_testbed::tools::run("chown 4711 /run/testbed/console");
-        command.args(&options[..end - 1]).args(vm::policy(bed.facts()).split(' ')).args(&options[end - 1..=end]);
-        command.args(vm::machine(&image, bed.facts())).args([card1, card2, card3, card4]);
-        let results = Vm::start(&mut command).results();
-        let page = format!("server {}", bed.facts().web);
-        expect(&results, &[("lease", "600"), ("gateway", "answered"), ("page", &page), ("blocked", "unreachable")]);
-        expect(&results, &[("other-address", "silent"), ("other-mac", "silent"), ("own-mac-again", "answered")]);
+        let words = command_of("README.md", "softnet run ");
+        let machine = vm::machine(&image, bed.facts());
+        expect_filtered(&run_by_a_user(&bed, &words, &machine), &bed);
+    });
+}
+
+#[test]
+fn the_documented_line_for_qemus_microvm_starts_a_filtered_one() {
+    let image = image();
+    in_own_network_within(LIMIT + Duration::from_secs(20), || {
+        let bed = LinuxTestbed::new(SOFTNET);
+        let words = command_of("docs/linux.md", "softnet run --name web -- qemu-system-x86_64 -M microvm ");
+        let microvm = [vec!["-M".into(), "microvm".into()], vm::microvm(&image, bed.facts())].concat();
+        expect_filtered(&run_by_a_user(&bed, &words, &microvm), &bed);
     });
 }

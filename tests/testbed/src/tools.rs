@@ -31,6 +31,8 @@ pub const REQUIRED: &[(&str, &str)] = &[
     ("tshark", "tshark"),
     ("sudo", "sudo"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("libvirtd", "libvirt-daemon libvirt-daemon-driver-qemu"),
+    ("virsh", "libvirt-clients"),
     ("passt", "passt"),
 ];
 

@@ -9,14 +9,14 @@ use std::os::fd::RawFd;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser as _};
 
-use super::values::{parse_mac, parse_name};
+use super::values::{parse_mac, parse_name, parse_tap};
 use super::{Cli, Command};
 use crate::engine::EthernetAddress;
 
 /// The word that it begins with.
 const WORD: &str = "run";
 /// The options of `run` itself that have a value.
-const OWN: [&str; 2] = [NAME, "--vm-mac-address"];
+const OWN: [&str; 3] = [NAME, "--vm-mac-address", "--tap"];
 /// The one of these that the other softnet has as well.
 const NAME: &str = "--name";
 /// The descriptor by which the softnet that serves the guest says that it is ready: among the three that sudo leaves open.
@@ -28,7 +28,7 @@ pub const READY_FD: RawFd = 1;
     override_usage = "softnet run [OPTIONS] -- COMMAND [ARGS]...",
     after_help = "All options of softnet's but --vm-fd and --socket may be given as well: softnet --help.\n\
                   In ARGS, {fd} stands for the descriptor with the VM's frames and {mac} for its MAC address; COMMAND also finds\n\
-                  them as SOFTNET_FD and SOFTNET_MAC. The exit code is COMMAND's, 128 and the number of the signal that ended it, or\n\
+                  them as SOFTNET_FD and SOFTNET_MAC. With --tap it is {tap} and SOFTNET_TAP, and no {fd}. The exit code is COMMAND's, 128 and the number of the signal that ended it, or\n\
                   1 when softnet itself cannot serve it."
 )]
 pub struct Run {
@@ -39,6 +39,10 @@ pub struct Run {
     /// The VM's MAC address [default: made from the name; without a name, another one each time]
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub vm_mac_address: Option<EthernetAddress>,
+
+    /// Linux: a TAP device of this name in place of the descriptor, where COMMAND finds it and nobody else
+    #[arg(long, value_name = "NAME", value_parser = parse_tap)]
+    pub tap: Option<String>,
 
     /// The program that runs the VM, with its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]

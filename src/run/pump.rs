@@ -1,0 +1,176 @@
+//! The pump of `--tap`: frames between the TAP device, whose other end the VM's program has, and the guest's socket.
+//!
+//! # Theory of operation
+//! The program writes what its guest sends to the device, and reads from it what its guest is to get. The pump is the kernel's side of
+//! that device: two packet sockets (`sys::packet`), one for each direction. What it moves is what any program would move that
+//! takes the socket itself: one frame a datagram. So softnet judges the same frames as ever, and what is here decides nothing.
+//!
+//! **From the program** a frame has a header before it, and may be a large one whose cutting, or whose checksum, was left to the
+//! device: programs offer that to their guests. [`crate::segments`] makes single frames with right checksums of it, as it does for the
+//! host's device. What the header and the frame do not agree on is dropped.
+//! **To the program** go single frames, as they come.
+//!
+//! What a socket does not take is lost, as on a wire, with one exception: the guest's socket has room for a large frame or two, and
+//! the other end reads all the time, so for that the pump waits a moment.
+//!
+//! Must not: decide what passes.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::segments::VnetHeader;
+use crate::segments::cut::{self, Cut};
+use crate::sys::batch::{Batch, FRAMES};
+use crate::sys::datagram::{DatagramIo, Sent};
+
+/// Ethernet's longest frame, without a checksum. A longer one is one byte longer when it gets to softnet, which drops and counts it.
+const MAX_FRAME: usize = 14 + 1500;
+/// What the kernel gives at most: the header, and a large frame.
+const MAX_LARGE: usize = VnetHeader::LEN + 14 + 65_535;
+/// Large frames a batch. Memory that none was in is not there.
+const LARGE: usize = 32;
+/// How long the guest's socket may be full, in milliseconds.
+const MOMENT: u16 = 20;
+
+/// The sockets and what moves between them.
+pub(super) struct Pump {
+    /// What the program writes.
+    from_program: OwnedFd,
+    /// What it reads.
+    to_program: OwnedFd,
+    /// The guest's socket.
+    wire: OwnedFd,
+    io: DatagramIo,
+    large: Batch,
+    frames: Batch,
+}
+
+/// Why it ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// softnet has closed its end of the guest's socket.
+    Wire,
+    /// A socket is of no more use.
+    Broken(io::Error),
+}
+
+impl Pump {
+    /// With all its memory.
+    pub(super) fn new(from_program: OwnedFd, to_program: OwnedFd, wire: OwnedFd) -> Self {
+        let io = DatagramIo::new(FRAMES);
+        let (large, frames) = (Batch::new(LARGE, MAX_LARGE), Batch::new(FRAMES, MAX_FRAME));
+        Pump { from_program, to_program, wire, io, large, frames }
+    }
+
+    /// Moves frames until one of the three is of no more use.
+    pub(super) fn run(mut self) -> End {
+        loop {
+            let mut polled = [&self.from_program, &self.wire].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+            match poll(&mut polled, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return End::Broken(errno.into()),
+            }
+            let [program, wire] = polled.map(|polled| polled.any().unwrap_or(true));
+            if program && let Err(end) = self.pass_from_program() {
+                return end;
+            }
+            if wire && let Err(end) = self.pass_to_program() {
+                return end;
+            }
+        }
+    }
+
+    /// A batch of what the program has written.
+    fn pass_from_program(&mut self) -> Result<(), End> {
+        self.large.clear();
+        self.frames.clear();
+        if let Err(error) = self.io.receive(self.from_program.as_fd(), &mut self.large) {
+            ignore_a_loss(error)?;
+        }
+        for bytes in self.large.frames() {
+            let Some((header, frame)) = bytes.split_first_chunk() else { continue };
+            let header = VnetHeader::from_bytes(*header);
+            if header.gso_type == VnetHeader::GSO_NONE {
+                make_room(&mut self.io, self.wire.as_fd(), &mut self.frames)?;
+                put(&mut self.frames, header, frame);
+                continue;
+            }
+            let fits = bytes.len() <= MAX_LARGE;
+            let Some(mut cut) = fits.then(|| Cut::new(header, frame, MAX_FRAME)).flatten() else { continue };
+            while !cut.is_over() {
+                make_room(&mut self.io, self.wire.as_fd(), &mut self.frames)?;
+                let Some(slot) = self.frames.free_slots().next() else { break };
+                let Some(length) = cut.next(frame, slot) else { break };
+                self.frames.commit(length);
+            }
+        }
+        send(&mut self.io, self.wire.as_fd(), &mut self.frames)
+    }
+
+    /// A batch of what is for the program.
+    fn pass_to_program(&mut self) -> Result<(), End> {
+        self.frames.clear();
+        self.io.receive(self.wire.as_fd(), &mut self.frames).map_err(End::Broken)?;
+        self.frames.retain(|frame| frame.len() <= MAX_FRAME);
+        match self.io.send(self.to_program.as_fd(), &self.frames) {
+            Ok(_) => Ok(()),
+            Err(error) => ignore_a_loss(error),
+        }
+    }
+}
+
+/// A frame that is one frame, its checksum completed if that was left to the device.
+fn put(frames: &mut Batch, header: VnetHeader, frame: &[u8]) {
+    let Some(slot) = frames.free_slots().next() else { return };
+    let length = frame.len().min(slot.len());
+    let (from, to) = (&frame[..length], &mut slot[..length]);
+    to.copy_from_slice(from);
+    // One that is too long stays so: softnet is to see that.
+    if length < frame.len() || cut::complete(header, to) {
+        frames.commit(length);
+    }
+}
+
+/// Sends what is there if there is no room for one more.
+fn make_room(io: &mut DatagramIo, wire: BorrowedFd<'_>, frames: &mut Batch) -> Result<(), End> {
+    if frames.room() == 0 { send(io, wire, frames) } else { Ok(()) }
+}
+
+/// Sends all that is there to the guest's socket, and forgets it.
+fn send(io: &mut DatagramIo, wire: BorrowedFd<'_>, frames: &mut Batch) -> Result<(), End> {
+    while !frames.is_empty() {
+        let taken = match io.send(wire, frames).map_err(End::Broken)? {
+            Sent::PeerGone => return Err(End::Wire),
+            Sent::Taken(taken) => taken,
+        };
+        let mut number = 0;
+        frames.retain(|_| {
+            number += 1;
+            number > taken
+        });
+        if frames.is_empty() || !has_room_in_a_moment(wire)? {
+            break;
+        }
+    }
+    frames.clear();
+    Ok(())
+}
+
+fn has_room_in_a_moment(wire: BorrowedFd<'_>) -> Result<bool, End> {
+    match poll(&mut [PollFd::new(wire, PollFlags::POLLOUT)], MOMENT) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::EINTR) => Ok(true),
+        Err(errno) => Err(End::Broken(errno.into())),
+    }
+}
+
+/// An error of a packet socket's is about one frame, unless the link is down or gone.
+fn ignore_a_loss(error: io::Error) -> Result<(), End> {
+    match error.raw_os_error() {
+        Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV | libc::EBADF) => Err(End::Broken(error)),
+        _ => Ok(()),
+    }
+}

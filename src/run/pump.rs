@@ -8,7 +8,8 @@
 //! **From the program** a frame has a header before it, and may be a large one whose cutting, or whose checksum, was left to the
 //! device: programs offer that to their guests. [`crate::segments`] makes single frames with right checksums of it, as it does for the
 //! host's device. What the header and the frame do not agree on is dropped.
-//! **To the program** go single frames, as they come.
+//! **To the program** goes what continues one another in one write, as it does to the host's device: a program that offers its guest
+//! large frames reads one where it would read forty, and for any other the kernel cuts it again.
 //!
 //! What a socket does not take is lost, as on a wire, with one exception: the guest's socket has room for a large frame or two, and
 //! the other end reads all the time, so for that the pump waits a moment.
@@ -21,6 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::host::tap::port::Port;
 use crate::segments::VnetHeader;
 use crate::segments::cut::{self, Cut};
 use crate::sys::batch::{Batch, FRAMES};
@@ -40,7 +42,7 @@ pub(super) struct Pump {
     /// What the program writes.
     from_program: OwnedFd,
     /// What it reads.
-    to_program: OwnedFd,
+    to_program: Port,
     /// The guest's socket.
     wire: OwnedFd,
     io: DatagramIo,
@@ -59,7 +61,7 @@ pub(super) enum End {
 
 impl Pump {
     /// With all its memory.
-    pub(super) fn new(from_program: OwnedFd, to_program: OwnedFd, wire: OwnedFd) -> Self {
+    pub(super) fn new(from_program: OwnedFd, to_program: Port, wire: OwnedFd) -> Self {
         let io = DatagramIo::new(FRAMES);
         let (large, frames) = (Batch::new(LARGE, MAX_LARGE), Batch::new(FRAMES, MAX_FRAME));
         Pump { from_program, to_program, wire, io, large, frames }
@@ -87,8 +89,10 @@ impl Pump {
     fn pass_from_program(&mut self) -> Result<(), End> {
         self.large.clear();
         self.frames.clear();
-        if let Err(error) = self.io.receive(self.from_program.as_fd(), &mut self.large) {
-            ignore_a_loss(error)?;
+        if let Err(error) = self.io.receive(self.from_program.as_fd(), &mut self.large)
+            && error.raw_os_error().is_some_and(|number| is_the_end(Errno::from_raw(number)))
+        {
+            return Err(End::Broken(error));
         }
         for bytes in self.large.frames() {
             let Some((header, frame)) = bytes.split_first_chunk() else { continue };
@@ -115,10 +119,7 @@ impl Pump {
         self.frames.clear();
         self.io.receive(self.wire.as_fd(), &mut self.frames).map_err(End::Broken)?;
         self.frames.retain(|frame| frame.len() <= MAX_FRAME);
-        match self.io.send(self.to_program.as_fd(), &self.frames) {
-            Ok(_) => Ok(()),
-            Err(error) => ignore_a_loss(error),
-        }
+        self.to_program.send(&self.frames, is_the_end).map(|_| ()).map_err(|errno| End::Broken(errno.into()))
     }
 }
 
@@ -168,9 +169,6 @@ fn has_room_in_a_moment(wire: BorrowedFd<'_>) -> Result<bool, End> {
 }
 
 /// An error of a packet socket's is about one frame, unless the link is down or gone.
-fn ignore_a_loss(error: io::Error) -> Result<(), End> {
-    match error.raw_os_error() {
-        Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV | libc::EBADF) => Err(End::Broken(error)),
-        _ => Ok(()),
-    }
+fn is_the_end(errno: Errno) -> bool {
+    matches!(errno, Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV | Errno::EBADF)
 }

@@ -21,14 +21,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, ExitStatus};
 
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::{Pid, getuid, setpgid};
+use nix::unistd::{Pid, Uid, getuid, setpgid};
 use thiserror::Error;
 
 use super::pump::{End, Pump};
+use crate::host::tap::port::Port;
 use crate::sandbox::{self, Room, calls};
 use crate::sys::fork::{self, Awaited};
 use crate::sys::namespace::{self, Kind};
-use crate::sys::tun::{self, Header};
+use crate::sys::tun::{self, Header, Left};
 use crate::sys::{packet, pidfd};
 
 /// What waits for the pump at most, in bytes; without a right, the system's own limit (net.core.rmem_max) is less.
@@ -110,17 +111,25 @@ fn prepare(name: &str, kind: Kind, wire: OwnedFd) -> Result<Pump, TapError> {
     namespace::enter_own(kind).map_err(TapError::Namespace)?;
     // A change of namespace may have made the kernel forget it.
     fork::die_with_parent().map_err(failed("prctl"))?;
-    make_device(name, owner)?;
+    let left = make_device(name, owner)?;
     namespace::disable_ipv6(name).map_err(failed("no IPv6 on the device"))?;
     tun::set_up_silently(name).map_err(failed("the device cannot be set up"))?;
     let from_program = packet::receiver(name, QUEUE).map_err(failed("a packet socket"))?;
     let to_program = packet::sender(name).map_err(failed("a packet socket"))?;
-    Ok(Pump::new(from_program, to_program, wire))
+    Ok(Pump::new(from_program, Port::with_offload(to_program, left), wire))
 }
 
-fn make_device(name: &str, owner: nix::unistd::Uid) -> Result<(), TapError> {
-    let made = tun::create_tap(name, Header::Vnet).and_then(|(device, _)| tun::leave_to(&device, owner));
-    made.map_err(|source| match source.raw_os_error() {
+/// What the kernel can leave to the device's reader it can take from us: a kernel that knows no runs of UDP knows none either way.
+fn make_device(name: &str, owner: Uid) -> Result<Left, TapError> {
+    let make = || {
+        let (device, _) = tun::create_tap(name, Header::Vnet)?;
+        let left = tun::leave_to_us(&device)?;
+        // What is left to it is for the program to say.
+        tun::leave_nothing(&device)?;
+        tun::outlive(&device, owner)?;
+        Ok(left)
+    };
+    make().map_err(|source: io::Error| match source.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => TapError::NoTun(source),
         Some(libc::EACCES) => TapError::ClosedTun(source),
         // A user namespace whose capabilities count for nothing.

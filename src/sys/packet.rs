@@ -7,7 +7,6 @@ use nix::net::if_::if_nametoindex;
 
 /// SOL_PACKET's options that libc does not name on each system (linux/if_packet.h).
 const PACKET_VNET_HDR: libc::c_int = 15;
-const PACKET_QDISC_BYPASS: libc::c_int = 20;
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
 /// A classic program for the kernel: what had a VLAN tag is nothing (the kernel takes the tag off, and shows what is left as if there
@@ -42,13 +41,15 @@ pub fn receiver(name: &str, buffer: libc::c_int) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A socket that sends frames over the link `name`, past its queueing discipline, and receives none.
+/// A socket that sends frames over the link `name`, with such a header before each, and receives none. It never waits: what
+/// the link does not take is lost. Not past the link's queueing discipline (PACKET_QDISC_BYPASS): there the kernel
+/// drops a run that it has to cut itself.
 ///
 /// # Errors
 /// As [`receiver`].
 pub fn sender(name: &str) -> io::Result<OwnedFd> {
     let socket = open()?;
-    set(&socket, libc::SOL_PACKET, PACKET_QDISC_BYPASS, &1)?;
+    set(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, &1)?;
     bind(&socket, name, 0)?;
     Ok(socket)
 }
@@ -56,7 +57,7 @@ pub fn sender(name: &str) -> io::Result<OwnedFd> {
 /// A packet socket that receives nothing yet: without a protocol it hears of no link.
 fn open() -> io::Result<OwnedFd> {
     // SAFETY: the call takes numbers.
-    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -109,7 +109,7 @@ fn request_about(name: &str) -> libc::ifreq {
 ///
 /// # Errors
 /// What the kernel said: EINVAL for a user that this user namespace does not have.
-pub fn leave_to(device: &OwnedFd, owner: Uid) -> io::Result<()> {
+pub fn outlive(device: &OwnedFd, owner: Uid) -> io::Result<()> {
     let owner = owner.as_raw() as libc::c_int;
     // SAFETY: the descriptor is open, and both calls take a number.
     unsafe {
@@ -146,4 +146,14 @@ pub fn leave_to_us(device: &OwnedFd) -> io::Result<Left> {
         Err(Errno::EINVAL) => Ok(ask(TCP).map(|_| Left::Tcp)?),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Takes that back.
+///
+/// # Errors
+/// What the kernel said.
+pub fn leave_nothing(device: &OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the call takes a number.
+    unsafe { tunsetoffload(device.as_raw_fd(), 0) }?;
+    Ok(())
 }

@@ -8,8 +8,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::load::{Guest, Ids};
-use super::tcp::{From, Rate, Subject};
 use super::tap::{self, Tap};
+use super::tcp::{From, Rate, Subject};
 use super::{bridge, guest};
 use softnet_testbed::guest::PortableGuest;
 use softnet_testbed::softnet::{Launch, Softnet};
@@ -90,14 +90,19 @@ fn behind_a_tap() {
     let subject = Guest::new(guest);
     let mut load = tap::Load::new(&tap, mac, subject.gateway_mac);
     println!("CPU a frame, UDP, median of {ROUNDS} rounds             straight   relay  pump  program  frames/s  lost");
-    let directions = [("guest to host", Some(Ids::Counting)), ("guest to host, none joined", Some(Ids::Odd)), ("host to guest", None)];
+    let directions = [
+        ("guest to host", Some(Ids::Counting)),
+        ("guest to host, none joined", Some(Ids::Odd)),
+        ("host to guest", None),
+    ];
     for length in [64, 1514] {
         for (name, ids) in directions {
             let mut rounds: Vec<(f64, tap::Nanos)> = (0..ROUNDS)
                 .map(|_| match ids {
-                    Some(ids) => {
-                        (subject.send(softnet.pid(), length, ids).nanos_a_frame(), load.send(&tap, length, ids, &subject.sink))
-                    }
+                    Some(ids) => (
+                        subject.send(softnet.pid(), length, ids).nanos_a_frame(),
+                        load.send(&tap, length, ids, &subject.sink),
+                    ),
                     None => (subject.receive(softnet.pid(), length).nanos_a_frame(), load.receive(&tap, length)),
                 })
                 .collect();
@@ -106,7 +111,9 @@ fn behind_a_tap() {
             straight.sort_by(f64::total_cmp);
             let tap::Nanos { relay, pump, program, frames, lost } = rounds[ROUNDS / 2].1;
             let straight = straight[ROUNDS / 2];
-            println!("{name}, {length} bytes: straight {straight:.0} relay {relay:.0} pump {pump:.0} program {program:.0} ns, {frames:.0}/s, {lost} lost");
+            println!(
+                "{name}, {length} bytes: straight {straight:.0} relay {relay:.0} pump {pump:.0} program {program:.0} ns, {frames:.0}/s, {lost} lost"
+            );
         }
     }
     drop(load);
@@ -135,7 +142,9 @@ fn behind_a_tap() {
             })
             .collect();
         let [a, b, c, d, e] = std::array::from_fn(|column| median(rounds.iter().map(|round| round[column]).collect()));
-        println!("TCP {name}: straight {a:.2} Gbit/s, relay {b:.0} ms/Gbit; tap {c:.2} Gbit/s, relay {d:.0}, pump {e:.0} ms/Gbit");
+        println!(
+            "TCP {name}: straight {a:.2} Gbit/s, relay {b:.0} ms/Gbit; tap {c:.2} Gbit/s, relay {d:.0}, pump {e:.0} ms/Gbit"
+        );
     }
     softnet.stop();
 }

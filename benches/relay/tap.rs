@@ -162,41 +162,44 @@ impl Load {
         let (arrived, done) = (AtomicU32::new(0), AtomicBool::new(false));
         let before = (on_cpu(tap.relay), on_cpu(tap.pump));
         sink.set_read_timeout(Some(Duration::from_millis(100))).expect("a limit");
-        let (start, program) = (Instant::now(), thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut buffer = [0; 2048];
-                while !done.load(Ordering::Relaxed) {
-                    if sink.recv(&mut buffer).is_ok() {
-                        arrived.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
-            let program = on_this_thread();
-            let mut lost = 0;
-            let mut spun = Duration::ZERO;
-            for id in 0..FRAMES {
-                if ids == Ids::Counting {
-                    frame[18..20].copy_from_slice(&(id as u16).to_be_bytes());
-                    wire::fill_header_checksum(&mut frame);
-                }
-                let _ = self.device.write(&[&[0; HEADER][..], &frame].concat());
-                if id % 32 == 0 {
-                    let wait = on_this_thread();
-                    let since = Instant::now();
-                    while id.saturating_sub(arrived.load(Ordering::Relaxed) + lost) > WINDOW {
-                        if since.elapsed() > Duration::from_millis(100) {
-                            lost = id - arrived.load(Ordering::Relaxed);
+        let (start, program) = (
+            Instant::now(),
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut buffer = [0; 2048];
+                    while !done.load(Ordering::Relaxed) {
+                        if sink.recv(&mut buffer).is_ok() {
+                            arrived.fetch_add(1, Ordering::Relaxed);
                         }
-                        thread::sleep(Duration::from_micros(20));
                     }
-                    spun += on_this_thread() - wait;
+                });
+                let program = on_this_thread();
+                let mut lost = 0;
+                let mut spun = Duration::ZERO;
+                for id in 0..FRAMES {
+                    if ids == Ids::Counting {
+                        frame[18..20].copy_from_slice(&(id as u16).to_be_bytes());
+                        wire::fill_header_checksum(&mut frame);
+                    }
+                    let _ = self.device.write(&[&[0; HEADER][..], &frame].concat());
+                    if id % 32 == 0 {
+                        let wait = on_this_thread();
+                        let since = Instant::now();
+                        while id.saturating_sub(arrived.load(Ordering::Relaxed) + lost) > WINDOW {
+                            if since.elapsed() > Duration::from_millis(100) {
+                                lost = id - arrived.load(Ordering::Relaxed);
+                            }
+                            thread::sleep(Duration::from_micros(20));
+                        }
+                        spun += on_this_thread() - wait;
+                    }
                 }
-            }
-            let program = on_this_thread() - program - spun;
-            thread::sleep(Duration::from_millis(50));
-            done.store(true, Ordering::Relaxed);
-            program
-        }));
+                let program = on_this_thread() - program - spun;
+                thread::sleep(Duration::from_millis(50));
+                done.store(true, Ordering::Relaxed);
+                program
+            }),
+        );
         let elapsed = start.elapsed();
         let arrived = arrived.load(Ordering::Relaxed);
         self.nanos(tap, before, program, elapsed, (FRAMES, arrived))

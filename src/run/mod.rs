@@ -13,7 +13,9 @@
 //! softnet is in a process group of its own: what the terminal sends (Ctrl-C) is for the command, whose guest still needs its
 //! network while it shuts down.
 //!
-//! May: start programs, as the caller. Must not: have a right.
+//! With `--tap` there is a fourth: the pump, between a TAP device that the command has instead of the socket's end, and that end (`tap`).
+//!
+//! May: start programs, as the caller; move frames. Must not: have a right; decide what passes.
 
 mod command;
 pub mod mac;
@@ -73,7 +75,9 @@ pub enum RunError {
     #[error("run: softnet has ended before the command ({0}): the command was ended, since its VM has no network")]
     RelayEnded(ExitStatus),
     /// What moves the frames of the TAP device ended while the command ran.
-    #[error("run: --tap: what moves its frames has ended before the command ({0}): the command was ended, since its VM has no network")]
+    #[error(
+        "run: --tap: what moves its frames has ended before the command ({0}): the command was ended, since its VM has no network"
+    )]
     TapEnded(ExitStatus),
     /// The children cannot be waited for.
     #[error("run: waiting: {0}")]

@@ -55,7 +55,9 @@ enum TapError {
     Namespace(io::Error),
     #[error("/dev/net/tun: {0}: load the kernel's module by 'modprobe tun'; a container has to be given the device")]
     NoTun(io::Error),
-    #[error("/dev/net/tun: {0}: this user may not open it, nor may COMMAND: 'chmod 666 /dev/net/tun' is what most systems have")]
+    #[error(
+        "/dev/net/tun: {0}: this user may not open it, nor may COMMAND: 'chmod 666 /dev/net/tun' is what most systems have"
+    )]
     ClosedTun(io::Error),
     #[error("{what}: {source}")]
     Else { what: &'static str, source: io::Error },
@@ -153,9 +155,10 @@ fn take_no_signals() -> io::Result<()> {
 /// In the child: no right any more, word to the parent, and frames.
 fn pump_until_the_end(pump: Pump, mut teller: PipeWriter) -> i32 {
     let room = Room { calls: calls::PUMP, left: &[], descriptors: 2 };
-    if let Err(error) = fork::set_name(c"softnet-tap").map_err(|error| error.to_string()).and_then(|()| {
-        sandbox::enter_as_caller(&room).map_err(|error| error.to_string())
-    }) {
+    if let Err(error) = fork::set_name(c"softnet-tap")
+        .map_err(|error| error.to_string())
+        .and_then(|()| sandbox::enter_as_caller(&room).map_err(|error| error.to_string()))
+    {
         let _ = write!(&teller, "{error}");
         return 1;
     }

@@ -104,5 +104,5 @@ pub const FORWARDER: &[Allowed] = allowed! {
 #[rustfmt::skip]
 pub const PUMP: &[Allowed] = allowed! {
     recvmmsg, SYS_recvmmsg, ReceiveFrames, "frames from the TAP device and from softnet";
-    sendmmsg, SYS_sendmmsg, SendFrames, "frames to the TAP device and to softnet";
+    sendmmsg, SYS_sendmmsg, SendFrames, "frames to softnet";
 };

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
+use softnet::host::Offload;
 use softnet::sys::tun::{self, Header};
 use softnet_testbed::guest::{KernelGuest, PortableGuest};
 use softnet_testbed::softnet::{Caller, Softnet, command};
@@ -47,11 +48,15 @@ impl Tap {
         Tap { command, relay: found(&mac.to_string()), pump: found("(softnet-tap)"), _run: run }
     }
 
-    pub(crate) fn open(&self) -> File {
+    /// The device, whose guest has been offered large frames or not.
+    fn open(&self, offload: Offload) -> File {
         let network = File::open(format!("/proc/{}/ns/net", self.command)).expect("the command runs");
         let open = || {
             setns(&network, CloneFlags::CLONE_NEWNET).expect("root enters a namespace");
             let (device, _) = tun::create_tap(DEVICE, Header::Vnet).expect("the device is there");
+            if offload == Offload::Wanted {
+                tun::leave_to_us(&device).expect("offload");
+            }
             File::from(device)
         };
         thread::scope(|scope| scope.spawn(open).join().expect("it does not panic"))
@@ -59,7 +64,7 @@ impl Tap {
 
     /// A guest with a kernel's stack, whose large frames the program passes on as they are.
     pub(crate) fn kernel_guest(&self, name: &str, mac: Mac) -> Subject {
-        let device = self.open();
+        let device = self.open(Offload::Wanted);
         let guest = KernelGuest::behind(name, mac, || {
             let (eth0, _) = tun::create_tap("eth0", Header::Vnet).expect("a TAP device");
             tun::leave_to_us(&eth0).expect("offload");
@@ -153,7 +158,7 @@ impl Load {
         let (address, gateway) = (guest.address(), guest.gateway());
         drop(pump);
         tools::run(&format!("ip neigh replace {address} lladdr {mac} dev softnet0"));
-        Load { device: tap.open(), mac, gateway_mac, address, gateway }
+        Load { device: tap.open(Offload::Off), mac, gateway_mac, address, gateway }
     }
 
     pub(crate) fn send(&mut self, tap: &Tap, length: usize, ids: Ids, sink: &UdpSocket) -> Nanos {

@@ -156,6 +156,12 @@ mod tests {
         let run = read_line("softnet run --name=web --vm-mac-address=2:0:0:0:0:9 -- qemu").unwrap();
         assert_eq!(run.vm_mac_address, Some(EthernetAddress([2, 0, 0, 0, 0, 9])));
         assert_eq!(run.relay, ["--name=web"]);
+        if cfg!(target_os = "linux") {
+            let tapped = read_line("softnet run --tap vm0 --name web --tap=vm-1.2 -- qemu --tap x");
+            assert!(tapped.is_err_and(|error| error.contains("--tap")), "one device");
+            let run = read_line("softnet run --reject --tap=vm-1.2 -- qemu --tap x").unwrap();
+            assert_eq!((run.tap.as_deref(), &run.relay[..]), (Some("vm-1.2"), &["--reject".into()][..]));
+        }
         let words = ["--vm-fd", "0", "--vm-mac-address", "2:0:0:0:0:9", "--ready-fd", "1", "--name=web"];
         assert_eq!(run.relay_words("2:0:0:0:0:9"), words);
     }
@@ -170,6 +176,9 @@ mod tests {
             ("softnet run --policy-names -- qemu", "--control-fd"),
             ("softnet run network status -- qemu", "network"),
             ("softnet run --name= -- qemu", "--name"),
+            ("softnet run --tap lo -- qemu", "--tap"),
+            ("softnet run --tap sixteen-letters- -- qemu", "--tap"),
+            ("softnet --tap vm0 --vm-fd 0", "--tap"),
             ("softnet run --vm-mac-address 1:0:0:0:0:1 -- qemu", "--vm-mac-address"),
             ("softnet run --name web", "COMMAND"),
             ("softnet run --name web --", "COMMAND"),

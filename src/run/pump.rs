@@ -172,3 +172,127 @@ fn has_room_in_a_moment(wire: BorrowedFd<'_>) -> Result<bool, End> {
 fn is_the_end(errno: Errno) -> bool {
     matches!(errno, Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV | Errno::EBADF)
 }
+
+#[cfg(test)]
+#[path = "../../tests/segments/model.rs"]
+#[allow(dead_code)]
+mod model;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::time::{Duration, Instant};
+
+    use super::model::{self, Packet, TCP, UDP};
+    use super::*;
+    use crate::sys::offspring::frame_sockets;
+    use crate::sys::tun::Left;
+
+    /// A pump, the program's ends of its packet sockets (a datagram is what those give and take), and softnet's end of the wire.
+    fn pump() -> (Pump, UnixDatagram, UnixDatagram, UnixDatagram) {
+        let [(from, writes), (to, reads), (wire, softnet)] = std::array::from_fn(|_| frame_sockets().unwrap());
+        for socket in [&writes, &reads, &softnet, &to] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        let to = Port::with_offload(to.into(), Left::TcpAndUdp);
+        (Pump::new(from.into(), to, wire.into()), writes, reads, softnet)
+    }
+
+    fn all(socket: &UnixDatagram) -> Vec<Vec<u8>> {
+        let mut buffer = vec![0; 70_000];
+        std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|length| buffer[..length].to_vec())).collect()
+    }
+
+    fn packet(protocol: u8, payload: usize) -> Vec<u8> {
+        Packet { payload: (0..payload).map(|at| at as u8).collect(), ..Packet::new(protocol, (443, 40_000)) }.frame()
+    }
+
+    /// `frame` as a program writes it whose guest leaves the cutting to the device.
+    fn large(frame: &[u8], gso_size: u16) -> Vec<u8> {
+        let csum_offset = model::checksum_place(frame) as u16 - 34;
+        let gso_type = if frame[23] == TCP { VnetHeader::GSO_TCPV4 } else { VnetHeader::GSO_UDP_L4 };
+        let flags = VnetHeader::NEEDS_CSUM;
+        let header = VnetHeader { flags, gso_type, hdr_len: 54, gso_size, csum_start: 34, csum_offset };
+        [&header.to_bytes()[..], frame].concat()
+    }
+
+    #[test]
+    fn what_a_program_writes_arrives_as_single_frames_in_order() {
+        let (mut pump, writes, _, softnet) = pump();
+        let (small, run) = (packet(UDP, 100), packet(TCP, 60_000));
+        let mut expected = Vec::new();
+        for _ in 0..3 {
+            writes.send(&[&[0; 10], &small[..]].concat()).unwrap();
+            writes.send(&large(&run, 1000)).unwrap();
+            expected.push(small.clone());
+            expected.extend(model::cut(&run, 54, 1000));
+        }
+        // More than the socket takes at once.
+        let reader = std::thread::spawn(move || {
+            let (mut frames, start) = (Vec::new(), Instant::now());
+            while frames.len() < 183 && start.elapsed() < Duration::from_secs(10) {
+                frames.extend(all(&softnet));
+            }
+            (frames, softnet)
+        });
+        pump.pass_from_program().unwrap();
+        let (frames, softnet) = reader.join().unwrap();
+        assert!(frames == expected, "{} frames of {}", frames.len(), expected.len());
+        drop(softnet);
+        writes.send(&[&[0; 10], &small[..]].concat()).unwrap();
+        assert!(matches!(pump.pass_from_program(), Err(End::Wire)));
+    }
+
+    #[test]
+    fn no_bytes_panic_and_what_makes_no_sense_is_nothing() {
+        let (mut pump, writes, _, softnet) = pump();
+        let good = large(&packet(TCP, 3000), 1000);
+        for seed in 0..3000_usize {
+            let mut bytes = good[..seed * 37 % (good.len() + 1)].to_vec();
+            for step in 0..seed % 4 {
+                if let Some(byte) = bytes.get_mut(seed * 13 % 70 + step) {
+                    *byte = (seed * 7 + step) as u8;
+                }
+            }
+            writes.send(&bytes).unwrap();
+            pump.pass_from_program().unwrap();
+            assert!(all(&softnet).iter().all(|frame| frame.len() <= MAX_FRAME + 1));
+        }
+        // One that is too long for the link is for softnet to see, and a program's large frame that is none is lost.
+        writes.send(&[&[0; 10], &packet(UDP, 3000)[..]].concat()).unwrap();
+        writes.send(&large(&packet(TCP, 3000), 1461)).unwrap();
+        pump.pass_from_program().unwrap();
+        assert_eq!(all(&softnet).iter().map(Vec::len).collect::<Vec<_>>(), [MAX_FRAME + 1]);
+    }
+
+    #[test]
+    fn a_wire_that_nobody_reads_loses_frames_and_holds_up_for_a_moment_only() {
+        let (mut pump, writes, _, softnet) = pump();
+        let frame = [&[0; 10], &packet(UDP, 1400)[..]].concat();
+        let start = Instant::now();
+        for _ in 0..40 {
+            for _ in 0..LARGE {
+                let _ = writes.send(&frame);
+            }
+            pump.pass_from_program().unwrap();
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        let waited = all(&softnet).len();
+        assert!(waited > 0 && waited < 40 * LARGE, "{waited}");
+    }
+
+    #[test]
+    fn what_continues_one_another_goes_to_the_program_in_one_and_what_is_too_long_does_not() {
+        let (mut pump, _, reads, softnet) = pump();
+        let (run, alone) = (packet(TCP, 3500), packet(UDP, 60));
+        let frames = model::cut(&run, 54, 1000);
+        for frame in frames.iter().chain([&alone, &packet(UDP, 1473)]) {
+            softnet.send(frame).unwrap();
+        }
+        pump.pass_to_program().unwrap();
+        let written = all(&reads);
+        assert_eq!(written.len(), 2);
+        assert_eq!(model::kernel(&written[0]), frames);
+        assert_eq!(written[1], [&[0; 10], &alone[..]].concat());
+    }
+}

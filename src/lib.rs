@@ -28,7 +28,7 @@
 //! | [`host`], [`sys`] | the system's interfaces, `unsafe` with a reason | look inside frames, know the policy |
 //! | [`sandbox`] | system calls that only take away, `unsafe` with a reason | give anything back |
 //! | [`setup`], [`listener`], [`privilege`], [`administrator`] | root | read bytes of the guest |
-//! | [`run`] | start programs, as the caller | have a right |
+//! | [`run`] | start programs, as the caller; move frames | have a right; decide what passes |
 //! | [`cli`] | what was typed | a system call |
 //! | [`logging`] | standard error | standard output |
 //! | `subcommand` | standard output | |

@@ -53,6 +53,7 @@ fn the_documentation_has_the_lists_of_the_code() {
         ("REMOVER", calls::REMOVER),
         ("METRICS", calls::METRICS),
         ("FORWARDER", calls::FORWARDER),
+        ("PUMP", calls::PUMP),
     ];
     for (name, list) in lists {
         let table = tables.next().expect("the table is there");

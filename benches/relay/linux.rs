@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::load::{Guest, Ids};
+use super::tap::{self, Tap};
 use super::tcp::{From, Rate, Subject};
 use super::{bridge, guest};
 use softnet_testbed::guest::PortableGuest;
@@ -45,6 +46,9 @@ pub(crate) fn main() {
     if wanted("tcp") {
         tcp();
     }
+    if wanted("tap") {
+        behind_a_tap();
+    }
     if wanted("life") {
         life();
     }
@@ -75,6 +79,74 @@ fn udp() {
     }
     softnet.stop();
     println!();
+}
+
+/// `softnet run --tap`, and a program that has the socket itself.
+fn behind_a_tap() {
+    let (softnet, guest) = softnet_with_guest();
+    let mac = Mac::guest(3);
+    // A softnet that starts has the host forget what it was told of its neighbours.
+    let tap = Tap::start(Path::new(SOFTNET), mac);
+    let subject = Guest::new(guest);
+    let mut load = tap::Load::new(&tap, mac, subject.gateway_mac);
+    println!("CPU a frame, UDP, median of {ROUNDS} rounds             straight   relay  pump  program  frames/s  lost");
+    let directions = [
+        ("guest to host", Some(Ids::Counting)),
+        ("guest to host, none joined", Some(Ids::Odd)),
+        ("host to guest", None),
+    ];
+    for length in [64, 1514] {
+        for (name, ids) in directions {
+            let mut rounds: Vec<(f64, tap::Nanos)> = (0..ROUNDS)
+                .map(|_| match ids {
+                    Some(ids) => (
+                        subject.send(softnet.pid(), length, ids).nanos_a_frame(),
+                        load.send(&tap, length, ids, &subject.sink),
+                    ),
+                    None => (subject.receive(softnet.pid(), length).nanos_a_frame(), load.receive(&tap, length)),
+                })
+                .collect();
+            rounds.sort_by(|a, b| a.1.pump.total_cmp(&b.1.pump));
+            let mut straight: Vec<f64> = rounds.iter().map(|round| round.0).collect();
+            straight.sort_by(f64::total_cmp);
+            let tap::Nanos { relay, pump, program, frames, lost } = rounds[ROUNDS / 2].1;
+            let straight = straight[ROUNDS / 2];
+            println!(
+                "{name}, {length} bytes: straight {straight:.0} relay {relay:.0} pump {pump:.0} program {program:.0} ns, {frames:.0}/s, {lost} lost"
+            );
+        }
+    }
+    drop(load);
+    softnet.stop();
+
+    let (softnet, socket) = Launch::new(Path::new(SOFTNET), MAC).start();
+    let mut guest = guest::start("behind", MAC, socket);
+    guest.dhcp();
+    let gateway = guest.gateway();
+    let straight = Subject { guest, pid: softnet.pid() };
+    let mut behind = tap.kernel_guest("tapped", mac);
+    behind.guest.dhcp();
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    for (name, from) in [("guest to host", From::Guest), ("host to guest", From::Host)] {
+        let rounds: Vec<[f64; 5]> = (0..ROUNDS)
+            .map(|_| {
+                let one = straight.measure(gateway, from);
+                let pump = super::load::on_cpu(tap.pump);
+                let two = behind.measure(gateway, from);
+                let pump = super::load::on_cpu(tap.pump) - pump;
+                let gigabits = two.cpu_ms_a_gigabit();
+                [one.gigabits_a_second(), one.cpu_ms_a_gigabit(), two.gigabits_a_second(), gigabits, two.share(pump)]
+            })
+            .collect();
+        let [a, b, c, d, e] = std::array::from_fn(|column| median(rounds.iter().map(|round| round[column]).collect()));
+        println!(
+            "TCP {name}: straight {a:.2} Gbit/s, relay {b:.0} ms/Gbit; tap {c:.2} Gbit/s, relay {d:.0}, pump {e:.0} ms/Gbit"
+        );
+    }
+    softnet.stop();
 }
 
 /// One connection of TCP, either way.

@@ -45,12 +45,12 @@ pub(crate) enum Ids {
 /// The guest on both: the one with a lease behind softnet, and its double behind the filterless bridge.
 pub(crate) struct Guest {
     mac: Mac,
-    gateway_mac: Mac,
+    pub(crate) gateway_mac: Mac,
     address: Ipv4Addr,
     gateway: Ipv4Addr,
     socket: UnixDatagram,
     /// What swallows the datagrams that arrive at the host, so that it does not answer with ICMP errors.
-    _sink: UdpSocket,
+    pub(crate) sink: UdpSocket,
 }
 
 impl Guest {
@@ -66,7 +66,7 @@ impl Guest {
         let socket = guest.into_socket();
         socket.set_nonblocking(false).expect("a socket can block");
         let sink = UdpSocket::bind((gateway, PORT)).expect("the gateway is an address of the host");
-        Guest { mac, gateway_mac, address, gateway, socket, _sink: sink }
+        Guest { mac, gateway_mac, address, gateway, socket, sink }
     }
 
     /// The guest sends, through softnet.
@@ -146,7 +146,7 @@ pub(crate) fn on_cpu(pid: u32) -> Duration {
 }
 
 /// The same, once what was sent has been carried: it does not grow any more.
-fn settled(pid: u32) -> Duration {
+pub(crate) fn settled(pid: u32) -> Duration {
     let (mut last, mut since) = (on_cpu(pid), Instant::now());
     while since.elapsed() < Duration::from_millis(100) {
         thread::sleep(Duration::from_millis(20));

@@ -20,6 +20,8 @@ mod linux;
 #[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
+mod tap;
+#[cfg(target_os = "linux")]
 mod tcp;
 
 fn main() {

@@ -35,7 +35,12 @@ impl Rate {
     }
 
     pub(crate) fn cpu_ms_a_gigabit(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e3 / (self.bytes as f64 * 8e-9)
+        self.share(self.cpu)
+    }
+
+    /// What `cpu` is of a gigabit, in milliseconds.
+    pub(crate) fn share(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e3 / (self.bytes as f64 * 8e-9)
     }
 }
 

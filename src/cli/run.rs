@@ -9,14 +9,14 @@ use std::os::fd::RawFd;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser as _};
 
-use super::values::{parse_mac, parse_name};
+use super::values::{parse_mac, parse_name, parse_tap};
 use super::{Cli, Command};
 use crate::engine::EthernetAddress;
 
 /// The word that it begins with.
 const WORD: &str = "run";
 /// The options of `run` itself that have a value.
-const OWN: [&str; 2] = [NAME, "--vm-mac-address"];
+const OWN: [&str; 3] = [NAME, "--vm-mac-address", "--tap"];
 /// The one of these that the other softnet has as well.
 const NAME: &str = "--name";
 /// The descriptor by which the softnet that serves the guest says that it is ready: among the three that sudo leaves open.
@@ -28,7 +28,7 @@ pub const READY_FD: RawFd = 1;
     override_usage = "softnet run [OPTIONS] -- COMMAND [ARGS]...",
     after_help = "All options of softnet's but --vm-fd and --socket may be given as well: softnet --help.\n\
                   In ARGS, {fd} stands for the descriptor with the VM's frames and {mac} for its MAC address; COMMAND also finds\n\
-                  them as SOFTNET_FD and SOFTNET_MAC. The exit code is COMMAND's, 128 and the number of the signal that ended it, or\n\
+                  them as SOFTNET_FD and SOFTNET_MAC. With --tap it is {tap} and SOFTNET_TAP, and no {fd}. The exit code is COMMAND's, 128 and the number of the signal that ended it, or\n\
                   1 when softnet itself cannot serve it."
 )]
 pub struct RunOptions {
@@ -39,6 +39,10 @@ pub struct RunOptions {
     /// The VM's MAC address [default: made from the name; without a name, another one each time]
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub vm_mac_address: Option<EthernetAddress>,
+
+    /// Linux: a TAP device of this name in place of the descriptor, where COMMAND finds it and nobody else
+    #[arg(long, value_name = "NAME", value_parser = parse_tap)]
+    pub tap: Option<String>,
 
     /// The program that runs the VM, with its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -152,6 +156,12 @@ mod tests {
         let run = read_line("softnet run --name=web --vm-mac-address=2:0:0:0:0:9 -- qemu").unwrap();
         assert_eq!(run.vm_mac_address, Some(EthernetAddress([2, 0, 0, 0, 0, 9])));
         assert_eq!(run.serve, ["--name=web"]);
+        if cfg!(target_os = "linux") {
+            let tapped = read_line("softnet run --tap vm0 --name web --tap=vm-1.2 -- qemu --tap x");
+            assert!(tapped.is_err_and(|error| error.contains("--tap")), "one device");
+            let run = read_line("softnet run --reject --tap=vm-1.2 -- qemu --tap x").unwrap();
+            assert_eq!((run.tap.as_deref(), &run.serve[..]), (Some("vm-1.2"), &["--reject".into()][..]));
+        }
         let words = ["--vm-fd", "0", "--vm-mac-address", "2:0:0:0:0:9", "--ready-fd", "1", "--name=web"];
         assert_eq!(run.serve_words("2:0:0:0:0:9"), words);
     }
@@ -166,6 +176,9 @@ mod tests {
             ("softnet run --policy-names -- qemu", "--control-fd"),
             ("softnet run network status -- qemu", "network"),
             ("softnet run --name= -- qemu", "--name"),
+            ("softnet run --tap lo -- qemu", "--tap"),
+            ("softnet run --tap sixteen-letters- -- qemu", "--tap"),
+            ("softnet --tap vm0 --vm-fd 0", "--tap"),
             ("softnet run --vm-mac-address 1:0:0:0:0:1 -- qemu", "--vm-mac-address"),
             ("softnet run --name web", "COMMAND"),
             ("softnet run --name web --", "COMMAND"),

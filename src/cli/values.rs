@@ -63,6 +63,21 @@ pub(super) fn parse_bridge(text: &str) -> Result<String, String> {
     }
 }
 
+/// A name that a TAP device can have, wherever it is written: dev_valid_name() of the kernel, and no word of a shell, of a command line or
+/// of /proc/sys.
+pub(super) fn parse_tap(text: &str) -> Result<String, String> {
+    linux_only()?;
+    let valid = (1..=15).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && !text.starts_with(['.', '-'])
+        && !matches!(text, "lo" | "all" | "default");
+    if valid {
+        Ok(text.into())
+    } else {
+        Err("a TAP device's name has 1 to 15 letters of A to Z, a to z, 0 to 9, '.', '_' and '-', as in tap0".into())
+    }
+}
+
 pub(super) fn parse_subnet(text: &str) -> Result<Ipv4Net, String> {
     linux_only()?;
     let net: Ipv4Net = text.parse().map_err(|_| "a subnet is written like 192.168.70.0/24".to_string())?;

@@ -6,30 +6,45 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{Child, Command};
 
+use super::tap::Tap;
 use crate::sys::offspring;
 
-/// Starts `words`, the program and its arguments, with `guest` as an open descriptor. All else is as this process has it.
-pub(super) fn start(words: &[OsString], guest: &OwnedFd, mac: &str) -> io::Result<Child> {
+/// What the command has of the guest's network.
+pub(super) enum Link {
+    /// The socket, as an open descriptor.
+    Socket(OwnedFd),
+    /// A TAP device, and its name.
+    Tap(Tap, String),
+}
+
+/// Starts `words`, the program and its arguments, with `link`. All else is as this process has it.
+pub(super) fn start(words: &[OsString], link: &Link, mac: &str) -> io::Result<Child> {
     let (program, arguments) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
-    let fd = guest.as_raw_fd().to_string();
     let mut command = Command::new(program);
-    command.args(arguments.iter().map(|word| filled(word, &fd, mac)));
-    command.env("SOFTNET_FD", &fd).env("SOFTNET_MAC", mac);
+    let (place, variable, value) = match link {
+        Link::Socket(guest) => ("{fd}", "SOFTNET_FD", guest.as_raw_fd().to_string()),
+        Link::Tap(_, name) => ("{tap}", "SOFTNET_TAP", name.clone()),
+    };
+    let places = [(place, value.as_str()), ("{mac}", mac)];
+    command.args(arguments.iter().map(|word| filled(word, places)));
+    command.env(variable, &value).env("SOFTNET_MAC", mac);
+    match link {
+        Link::Socket(guest) => offspring::give_to_children(guest)?,
+        // First of what is done in the new process: it may make the kernel forget the rest.
+        Link::Tap(tap, _) => tap.start_inside(&mut command)?,
+    }
     offspring::end_with_this_process(&mut command);
-    offspring::give_to_children(guest)?;
     command.spawn()
 }
 
-/// `word` with the descriptor's number and the MAC address in the places for them. Other braces are the command's own.
-fn filled(word: &OsStr, fd: &str, mac: &str) -> OsString {
+/// `word` with what stands for each of the places in it. Other braces are the command's own.
+fn filled(word: &OsStr, places: [(&str, &str); 2]) -> OsString {
     let mut rest = word.as_bytes();
     let mut filled = Vec::with_capacity(rest.len());
     while let Some((&first, after)) = rest.split_first() {
-        rest = if let Some(after) = rest.strip_prefix(b"{fd}") {
-            filled.extend_from_slice(fd.as_bytes());
-            after
-        } else if let Some(after) = rest.strip_prefix(b"{mac}") {
-            filled.extend_from_slice(mac.as_bytes());
+        let place = places.iter().find_map(|(place, value)| Some((rest.strip_prefix(place.as_bytes())?, value)));
+        rest = if let Some((after, value)) = place {
+            filled.extend_from_slice(value.as_bytes());
             after
         } else {
             filled.push(first);
@@ -45,10 +60,11 @@ mod tests {
 
     #[test]
     fn places_are_filled_and_other_braces_left() {
-        let fill = |word: &str| filled(OsStr::new(word), "5", "2:0").into_string().unwrap();
+        let places = [("{fd}", "5"), ("{mac}", "2:0")];
+        let fill = |word: &str| filled(OsStr::new(word), places).into_string().unwrap();
         assert_eq!(fill("dgram,local.str={fd},mac={mac}{fd}"), "dgram,local.str=5,mac=2:05");
-        assert_eq!(fill("{}{f{fd}}{FD}{"), "{}{f5}{FD}{");
+        assert_eq!(fill("{}{f{fd}}{FD}{{tap}"), "{}{f5}{FD}{{tap}");
         let odd = OsStr::from_bytes(b"\xff{fd}\xfe");
-        assert_eq!(filled(odd, "5", "").into_vec(), b"\xff5\xfe");
+        assert_eq!(filled(odd, places).into_vec(), b"\xff5\xfe");
     }
 }

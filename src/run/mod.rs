@@ -13,15 +13,20 @@
 //! softnet is in a process group of its own: what the terminal sends (Ctrl-C) is for the command, whose guest still needs its
 //! network while it shuts down.
 //!
-//! May: start programs, as the caller. Must not: have a right.
+//! With `--tap` there is a fourth: the pump, between a TAP device that the command has instead of the socket's end, and that end (`tap`).
+//!
+//! May: start programs, as the caller; move frames. Must not: have a right; decide what passes.
 
 mod command;
 pub mod mac;
+#[cfg(target_os = "linux")]
+mod pump;
 mod server;
 mod supervise;
+#[cfg_attr(not(target_os = "linux"), path = "no_tap.rs")]
+mod tap;
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
@@ -31,7 +36,9 @@ use crate::cli::RunOptions;
 use crate::engine::colons;
 use crate::sys::offspring;
 use crate::sys::passing::Passing;
+use command::Link;
 use server::{Server, Start};
+use tap::Tap;
 
 /// What a shell adds to the number of the signal that ended a program.
 const ENDED_BY_SIGNAL: u8 = 128;
@@ -48,6 +55,14 @@ pub enum RunError {
     /// The other softnet ended, with a message of its own, before it was ready.
     #[error("run: softnet did not get ready ({0}): the command was not started")]
     NotReady(ExitStatus),
+    /// There is no TAP device.
+    #[error("run: --tap {name}: {reason}")]
+    NoTap {
+        /// Its name.
+        name: String,
+        /// What went wrong, and the mend.
+        reason: String,
+    },
     /// The command cannot be started.
     #[error("run: {command}: {source}")]
     NoCommand {
@@ -59,6 +74,11 @@ pub enum RunError {
     /// The other softnet ended while the command ran.
     #[error("run: softnet has ended before the command ({0}): the command was ended, since its VM has no network")]
     ServerEnded(ExitStatus),
+    /// What moves the frames of the TAP device ended while the command ran.
+    #[error(
+        "run: --tap: what moves its frames has ended before the command ({0}): the command was ended, since its VM has no network"
+    )]
+    TapEnded(ExitStatus),
     /// The children cannot be waited for.
     #[error("run: waiting: {0}")]
     Wait(io::Error),
@@ -89,14 +109,21 @@ pub fn run(run: &RunOptions) -> Result<u8, RunError> {
     let mac = colons(mac);
     let signals = Passing::catch().map_err(RunError::Start)?;
     let (guest, wire) = offspring::frame_sockets().map_err(RunError::Start)?;
-    let guest = OwnedFd::from(guest);
+    // Before softnet, so that what cannot be had is told before anything of the host's is touched.
+    let link = match &run.tap {
+        None => Link::Socket(guest.into()),
+        Some(name) => {
+            let failed = |reason| RunError::NoTap { name: name.clone(), reason };
+            Link::Tap(Tap::start(name, guest.into()).map_err(failed)?, name.clone())
+        }
+    };
 
     let mut server = Server::start(&run.serve_words(&mac), wire.into()).map_err(RunError::NoServer)?;
     match server.wait_ready(&signals).map_err(RunError::Wait)? {
         Start::Ready => {}
         Start::Ended(status) => return Err(RunError::NotReady(status)),
         Start::Interrupted(signal) => {
-            drop(guest);
+            drop(link);
             server.end();
             return Ok(code_of(signal));
         }
@@ -105,18 +132,21 @@ pub fn run(run: &RunOptions) -> Result<u8, RunError> {
         // The channel is softnet's, and who holds it decides what the guest may reach.
         offspring::keep_from_children(fd).map_err(RunError::Start)?;
     }
-    let command = match command::start(&run.command, &guest, &mac) {
+    let command = match command::start(&run.command, &link, &mac) {
         Ok(command) => command,
         Err(source) => {
-            drop(guest);
+            drop(link);
             server.end();
             let command = run.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
             return Err(RunError::NoCommand { command, source });
         }
     };
-    // From here on it is the command's alone: softnet sees when it is closed.
-    drop(guest);
-    supervise::until_the_end(command, server, &signals)
+    let tap = match link {
+        // From here on it is the command's alone: softnet sees when it is closed.
+        Link::Socket(_) => None,
+        Link::Tap(tap, _) => Some(tap),
+    };
+    supervise::until_the_end(command, server, tap, &signals)
 }
 
 /// The exit code of a program that `signal` ended, as a shell has it.

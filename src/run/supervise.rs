@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::server::Server;
+use super::tap::Tap;
 use super::{ENDED_BY_SIGNAL, RunError};
 use crate::sys::passing::{Passing, Sender};
 
@@ -19,12 +20,20 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// How long a command may take to end once it is told to.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What has been done about a command that outlives softnet, and when there is more to be done.
+/// What has been done about a command that outlives what served its VM, and when there is more to be done.
 #[derive(Clone, Copy, Debug)]
 struct Lost {
+    served: Served,
     status: ExitStatus,
     next: Instant,
     step: Step,
+}
+
+/// What has ended before the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    BySoftnet,
+    ByTap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +43,14 @@ enum Step {
     Killed,
 }
 
-/// Waits until both have ended; the command's exit code.
-pub(super) fn until_the_end(mut command: Child, server: Server, signals: &Passing) -> Result<u8, RunError> {
-    let result = wait_for_both(&mut command, server, signals);
+/// Waits until all have ended; the command's exit code.
+pub(super) fn until_the_end(
+    mut command: Child,
+    server: Server,
+    tap: Option<Tap>,
+    signals: &Passing,
+) -> Result<u8, RunError> {
+    let result = wait_for_all(&mut command, server, tap, signals);
     if matches!(result, Err(RunError::Wait(_))) {
         // Nobody would see to it any more.
         let _ = command.kill();
@@ -44,7 +58,12 @@ pub(super) fn until_the_end(mut command: Child, server: Server, signals: &Passin
     result
 }
 
-fn wait_for_both(command: &mut Child, mut server: Server, signals: &Passing) -> Result<u8, RunError> {
+fn wait_for_all(
+    command: &mut Child,
+    mut server: Server,
+    mut tap: Option<Tap>,
+    signals: &Passing,
+) -> Result<u8, RunError> {
     let pid = Pid::from_raw(command.id().cast_signed());
     let mut asked_to_end = false;
     let mut lost: Option<Lost> = None;
@@ -61,18 +80,30 @@ fn wait_for_both(command: &mut Child, mut server: Server, signals: &Passing) -> 
         }
         // Not waited for before, so that the number was still the command's.
         if let Some(status) = command.try_wait().map_err(RunError::Wait)? {
+            // Ends it, so that nobody has the guest's end of the socket.
+            drop(tap);
             server.end();
             return match lost {
-                Some(Lost { status, step: Step::Told | Step::Killed, .. }) => Err(RunError::ServerEnded(status)),
+                Some(Lost { served, status, step: Step::Told | Step::Killed, .. }) => Err(match served {
+                    Served::BySoftnet => RunError::ServerEnded(status),
+                    Served::ByTap => RunError::TapEnded(status),
+                }),
                 _ => Ok(code(status)),
             };
         }
         // A command that was asked to end takes the time that it takes, also where a service manager asked all three.
-        if lost.is_none()
-            && !asked_to_end
-            && let Some(status) = server.ended().map_err(RunError::Wait)?
-        {
-            lost = Some(Lost { status, next: Instant::now() + MOMENT, step: Step::Waited });
+        if lost.is_none() && !asked_to_end {
+            let pump = tap.as_mut().map_or(Ok(None), Tap::ended).map_err(RunError::Wait)?;
+            let ended = match pump {
+                Some(status) => Some((Served::ByTap, status)),
+                None => server.ended().map_err(RunError::Wait)?.map(|status| (Served::BySoftnet, status)),
+            };
+            lost = ended.map(|(served, status)| Lost {
+                served,
+                status,
+                next: Instant::now() + MOMENT,
+                step: Step::Waited,
+            });
         }
         if let Some(lost) = &mut lost {
             lost.go_on(pid);

@@ -26,7 +26,7 @@ use crate::record::LENGTH;
 
 mod lists;
 
-pub use lists::{EVERY, FORWARDER, METRICS, RELAY, REMOVER};
+pub use lists::{EVERY, FORWARDER, METRICS, PUMP, RELAY, REMOVER};
 
 /// A system call that softnet may make.
 #[derive(Clone, Copy, Debug)]
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    const LISTS: [&[Allowed]; 4] = [RELAY, METRICS, REMOVER, FORWARDER];
+    const LISTS: [&[Allowed]; 5] = [RELAY, METRICS, REMOVER, FORWARDER, PUMP];
 
     #[test]
     fn each_call_is_listed_once_or_with_a_condition_on_every_line() {

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::thread::sleep;
 use std::time::Duration;
 
+use caps::CapSet;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, setrlimit};
 
@@ -29,10 +30,25 @@ pub(super) fn confine_as(room: &Room<'_>) -> Result<(), SandboxError> {
     calls::install(room.calls, Features::default()).map_err(|error| SandboxError::Filter(error.to_string()))
 }
 
+/// What [`super::enter_as_caller`] does.
+pub(super) fn confine_caller(room: &Room<'_>) -> Result<(), SandboxError> {
+    for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        caps::clear(None, set).map_err(|error| SandboxError::Capabilities(error.to_string()))?;
+    }
+    nix::sys::prctl::set_no_new_privs().map_err(|errno| SandboxError::Filter(errno.to_string()))?;
+    restrict_in_place(room.left)?;
+    lower_limits(room.descriptors)?;
+    calls::install(room.calls, Features::default()).map_err(|error| SandboxError::Filter(error.to_string()))
+}
+
 fn restrict(left: &[Leave]) -> Result<(), SandboxError> {
     if !nowhere::is_empty() {
         return Err(SandboxError::Root);
     }
+    restrict_in_place(left)
+}
+
+fn restrict_in_place(left: &[Leave]) -> Result<(), SandboxError> {
     require_one_thread()?;
     match landlock::restrict(left) {
         Ok(abi) => log::debug!("sandbox: Landlock {abi} and seccomp"),

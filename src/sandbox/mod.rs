@@ -57,6 +57,9 @@ pub enum SandboxError {
     /// The root directory is still one with something in it.
     #[error("the sandbox: the root directory is not empty after the drop")]
     Root,
+    /// A capability stays.
+    #[error("the sandbox: capabilities: {0}")]
+    Capabilities(String),
     /// The kernel takes no filter.
     #[error(
         "the sandbox: the kernel takes no seccomp filter: {0}; softnet needs a Linux kernel with CONFIG_SECCOMP_FILTER, and \
@@ -114,6 +117,16 @@ pub struct Room<'a> {
 #[cfg(target_os = "linux")]
 pub fn enter_as(_dropped: Unprivileged, room: &Room<'_>) -> Result<(), SandboxError> {
     linux::confine_as(room)
+}
+
+/// Takes from a process of the caller's what it does not need: each capability that it has in a namespace of its own, and what a
+/// companion's sandbox takes. The root directory is the one that it had: [`nowhere`] is root's to go.
+///
+/// # Errors
+/// As [`enter`].
+#[cfg(target_os = "linux")]
+pub fn enter_as_caller(room: &Room<'_>) -> Result<(), SandboxError> {
+    linux::confine_caller(room)
 }
 
 /// Enters the sandbox, for the rest of the process's life. Every descriptor and all code that is needed from here on is

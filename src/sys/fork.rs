@@ -8,9 +8,11 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::RawFd;
+use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitStatus;
 
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, getpid, getppid};
 
 use super::process;
@@ -31,9 +33,66 @@ const PANICKED: i32 = 101;
 /// # Errors
 /// Those of fork(2).
 pub fn run_in_child(kept: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid> {
-    let parent = getpid();
     // SAFETY: the disposition runs none of our code; with it the kernel keeps no ended child (sigaction(2)).
     unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigIgn)? };
+    fork(kept, body)
+}
+
+/// The same for a process that waits for its children.
+///
+/// # Errors
+/// Those of fork(2).
+pub fn run_in_awaited_child(kept: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Awaited> {
+    Ok(Awaited { pid: fork(kept, body)?, ended: None })
+}
+
+/// A child that is waited for: it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Awaited {
+    pid: Pid,
+    ended: Option<ExitStatus>,
+}
+
+impl Awaited {
+    /// Its number, which is its own as long as this is not known to have ended.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// Those of waitpid(2).
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.wait(libc::WNOHANG)
+    }
+
+    fn wait(&mut self, options: libc::c_int) -> io::Result<Option<ExitStatus>> {
+        if self.ended.is_none() {
+            let mut status = 0;
+            // SAFETY: the number is that of a child which has not been waited for, and the status lives through the call.
+            match unsafe { libc::waitpid(self.pid.as_raw(), &raw mut status, options) } {
+                0 => {}
+                -1 => return Err(io::Error::last_os_error()),
+                _ => self.ended = Some(ExitStatus::from_raw(status)),
+            }
+        }
+        Ok(self.ended)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if matches!(self.ended(), Ok(None)) {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = self.wait(0);
+        }
+    }
+}
+
+fn fork(kept: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid> {
+    let parent = getpid();
     // No handler of the parent's runs in the child: it would write to the parent.
     let mut before = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;

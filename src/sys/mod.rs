@@ -10,7 +10,9 @@
 //! * [`limits`]: resource limits that are not the caller's.
 //! * [`listeners`]: which sockets wait at a port.
 //! * [`named`]: a datagram socket with a path.
+//! * [`namespace`]: a network of a process's own.
 //! * [`offspring`]: programs started for a caller without privilege.
+//! * [`packet`]: the kernel's end of a link.
 //! * [`passing`]: signals that are another program's too.
 //! * [`peer`]: whether the guest's end of the socket is still there.
 //! * [`pidfd`]: signals to a process that is no child of ours.
@@ -38,7 +40,11 @@ pub mod limits;
 #[cfg(target_os = "linux")]
 pub mod listeners;
 pub mod named;
+#[cfg(target_os = "linux")]
+pub mod namespace;
 pub mod offspring;
+#[cfg(target_os = "linux")]
+pub mod packet;
 pub mod passing;
 pub mod peer;
 #[cfg(target_os = "linux")]

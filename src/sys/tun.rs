@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
 use nix::request_code_write;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::unistd::Uid;
 
 /// The kernel may leave checksums to us (TUN_F_CSUM of linux/if_tun.h), and give us TCP over IPv4 uncut, also where it
 /// says that congestion was met (TUN_F_TSO4, TUN_F_TSO_ECN).
@@ -25,6 +27,25 @@ nix::ioctl_readwrite_bad!(
     /// TUNSETIFF: the request is encoded as a write of an `int`, but takes and gives back an `ifreq`.
     tunsetiff,
     request_code_write!(b'T', 202, mem::size_of::<libc::c_int>()),
+    libc::ifreq
+);
+
+nix::ioctl_write_int_bad!(
+    /// TUNSETPERSIST.
+    tunsetpersist,
+    request_code_write!(b'T', 203, mem::size_of::<libc::c_int>())
+);
+
+nix::ioctl_write_int_bad!(
+    /// TUNSETOWNER.
+    tunsetowner,
+    request_code_write!(b'T', 204, mem::size_of::<libc::c_int>())
+);
+
+nix::ioctl_write_ptr_bad!(
+    /// SIOCSIFFLAGS.
+    siocsifflags,
+    libc::SIOCSIFFLAGS,
     libc::ifreq
 );
 
@@ -59,11 +80,7 @@ pub fn create_tap(pattern: &str, header: Header) -> io::Result<(OwnedFd, String)
     }
     let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
 
-    // SAFETY: `ifreq` is plain old data, for which all zeroes is a value.
-    let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(pattern.bytes()) {
-        *to = from.cast_signed() as libc::c_char;
-    }
+    let mut request = request_about(pattern);
     let vnet = match header {
         Header::None => 0,
         Header::Vnet => libc::IFF_VNET_HDR,
@@ -76,6 +93,43 @@ pub fn create_tap(pattern: &str, header: Header) -> io::Result<(OwnedFd, String)
     let name = request.ifr_name.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
     let name = String::from_utf8(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     Ok((device.into(), name))
+}
+
+/// A request about the link of that name (netdevice(7)).
+fn request_about(name: &str) -> libc::ifreq {
+    // SAFETY: `ifreq` is plain old data, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    request
+}
+
+/// Lets a device outlive its descriptor, as long as its network namespace does, and any program of user `owner` open it, one at a time.
+///
+/// # Errors
+/// What the kernel said: EINVAL for a user that this user namespace does not have.
+pub fn outlive(device: &OwnedFd, owner: Uid) -> io::Result<()> {
+    let owner = owner.as_raw() as libc::c_int;
+    // SAFETY: the descriptor is open, and both calls take a number.
+    unsafe {
+        tunsetowner(device.as_raw_fd(), owner)?;
+        tunsetpersist(device.as_raw_fd(), 1)?;
+    }
+    Ok(())
+}
+
+/// Makes the link `name` go up, without ARP, broadcast groups or anything else of its own.
+///
+/// # Errors
+/// What the kernel said.
+pub fn set_up_silently(name: &str) -> io::Result<()> {
+    let any = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut request = request_about(name);
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_NOARP) as libc::c_short;
+    // SAFETY: the descriptor is open and `request` is a valid `ifreq` that lives through the call.
+    unsafe { siocsifflags(any.as_raw_fd(), &raw const request) }?;
+    Ok(())
 }
 
 /// Has the kernel leave to us as much as it can of a device that was made with [`Header::Vnet`].
@@ -92,4 +146,14 @@ pub fn leave_to_us(device: &OwnedFd) -> io::Result<Left> {
         Err(Errno::EINVAL) => Ok(ask(TCP).map(|_| Left::Tcp)?),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Takes that back.
+///
+/// # Errors
+/// What the kernel said.
+pub fn leave_nothing(device: &OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the call takes a number.
+    unsafe { tunsetoffload(device.as_raw_fd(), 0) }?;
+    Ok(())
 }

@@ -99,3 +99,10 @@ pub const FORWARDER: &[Allowed] = allowed! {
     recvmsg, SYS_recvmsg, ReceiveOne, "a datagram of a client's, with the address that it was sent to";
     sendmsg, SYS_sendmsg, SendOne, "the answer to it, from that address";
 };
+
+/// What the pump of `softnet run --tap` calls besides.
+#[rustfmt::skip]
+pub const PUMP: &[Allowed] = allowed! {
+    recvmmsg, SYS_recvmmsg, ReceiveFrames, "frames from the TAP device and from softnet";
+    sendmmsg, SYS_sendmmsg, SendFrames, "frames to softnet";
+};

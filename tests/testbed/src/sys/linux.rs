@@ -35,6 +35,19 @@ pub fn signal_input(socket: &UnixDatagram, to: u32) {
 /// When the kernel refuses.
 #[must_use]
 pub fn tap(name: &str) -> File {
+    tap_with(name, 0)
+}
+
+/// The same with a `struct virtio_net_hdr` of ten bytes before each frame, as VMMs want it. The device may be there already.
+///
+/// # Panics
+/// When the kernel refuses.
+#[must_use]
+pub fn tap_with_header(name: &str) -> File {
+    tap_with(name, libc::IFF_VNET_HDR)
+}
+
+fn tap_with(name: &str, flags: libc::c_int) -> File {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -47,7 +60,7 @@ pub fn tap(name: &str) -> File {
     for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *place = byte.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | flags) as libc::c_short;
     // SAFETY: the kernel reads one ifreq from the pointer, which outlives the call.
     unsafe { tunsetiff(file.as_raw_fd(), (&raw const request) as u64) }.expect("a TAP device is created");
     file

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
-pub use linux::{packet_socket, signal_input, tap};
+pub use linux::{packet_socket, signal_input, tap, tap_with_header};
 #[cfg(target_os = "macos")]
 pub use macos::become_user;
 use nix::errno::Errno;

@@ -46,7 +46,7 @@ pub(crate) fn main() {
     if wanted("tcp") {
         tcp();
     }
-    if wanted("tap") {
+    if chosen.as_deref() == Some("tap") {
         behind_a_tap();
     }
     if wanted("life") {

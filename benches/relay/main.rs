@@ -9,7 +9,8 @@
 //! 6): TCP from the guest 2.8 in processor time and 2.3 in speed, to the guest 1.2; UDP from the guest 1.2, to it 1.0; 1 wake-up
 //! a second when idle, 6 MiB resident, 8 MiB under load, 100 ms from start to ready on a provisioned network.
 //!
-//! `cargo bench --bench relay -- tcp` measures that alone; `-- udp` that.
+//! `cargo bench --bench relay -- tcp` measures that alone; `-- udp` that. `-- tap` is `softnet run --tap` beside the socket, and only when
+//! it is asked for.
 
 #[cfg(target_os = "linux")]
 mod bridge;

@@ -174,17 +174,12 @@ fn is_the_end(errno: Errno) -> bool {
 }
 
 #[cfg(test)]
-#[path = "../../tests/segments/model.rs"]
-#[allow(dead_code)]
-mod model;
-
-#[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
     use std::time::{Duration, Instant};
 
-    use super::model::{self, Packet, TCP, UDP};
     use super::*;
+    use crate::host::tap::port::model::{self, Packet, TCP, UDP};
     use crate::sys::offspring::frame_sockets;
     use crate::sys::tun::Left;
 

@@ -203,7 +203,7 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result
 #[cfg(test)]
 #[path = "../../../tests/segments/model.rs"]
 #[allow(dead_code)]
-mod model;
+pub(crate) mod model;
 
 #[cfg(test)]
 mod tests {

@@ -207,7 +207,8 @@ fn systemd_keeps_a_network_ready_for_one_vm_after_another() {
         drop(guest);
 
         // What cannot start says so at once.
-        fs::write(Path::new(SCRATCH).join("machine/etc/softnet/bad.env"), "MAC=none\nVM_USER=alice\n").expect("written");
+        fs::write(Path::new(SCRATCH).join("machine/etc/softnet/bad.env"), "MAC=none\nVM_USER=alice\n")
+            .expect("written");
         let start = tools::output(&mut machine.command("systemctl start softnet@bad"));
         let journal = machine.run("journalctl --unit softnet@bad --output cat");
         assert!(!start.status.success() && journal.contains("--vm-mac-address"), "{}{journal}", tools::text(&start));

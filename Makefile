@@ -43,7 +43,7 @@ dist: ## What a release has, static programs and Debian packages, into target/di
 	scripts/setup.sh build
 	scripts/dist.sh $(if $(filter 1,$(CHECK)),--check)
 
-package: ## Install the Debian package of `make dist` on a clean file system, and use it
+package: ## Install what `make dist` made on a clean file system, and use it
 	scripts/test-package.sh
 
 bench: ## The benchmarks, and their table (about five minutes; asks for root; MARKDOWN=1)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs a release on a clean root file system and uses it, by its Debian package and by its archive (tests/e2e_package.rs), and
-# under systemd (tests/e2e_systemd.rs):
+# under systemd (tests/e2e_systemd.rs). Then what its program does beside the relay, in companions under lists of system calls: it has
+# musl, and all other tests have glibc's:
 #
 #     scripts/test-package.sh [PACKAGE]      # default: this architecture's of target/dist, which scripts/dist.sh makes
 #                                            # the archive is the one beside it
@@ -57,3 +58,13 @@ say "testing $package and $archive"
 only=(-- --ignored)
 if cargo nextest --version >/dev/null 2>&1; then only=(--run-ignored only); fi
 scripts/test.sh --test e2e_package --test e2e_systemd "${only[@]}"
+
+say "testing its program"
+unpacked=$(mktemp -d)
+trap 'rm -rf "$unpacked"' EXIT
+chmod 755 "$unpacked" # a plain user starts it too
+tar -xf "$archive" -C "$unpacked" --strip-components=1
+export SOFTNET_RELEASED=$unpacked/softnet
+scripts/test.sh --test e2e_forwards
+scripts/test.sh --test e2e_watch metrics::the_metrics_file
+scripts/test.sh --test e2e_socket the_name_goes

@@ -83,10 +83,10 @@ pub const METRICS: &[Allowed] = allowed! {
 /// What the companion that forwards ports calls besides.
 #[rustfmt::skip]
 pub const FORWARDER: &[Allowed] = allowed! {
-    #[cfg(target_arch = "x86_64")]
-    epoll_wait, SYS_epoll_wait, Any, "its wait (x86-64)";
-    #[cfg(not(target_arch = "x86_64"))]
-    epoll_pwait, SYS_epoll_pwait, Any, "its wait (arm64, which has no epoll_wait)";
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    epoll_wait, SYS_epoll_wait, Any, "its wait (x86-64, glibc)";
+    #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+    epoll_pwait, SYS_epoll_pwait, Any, "the same (musl; arm64, which has no epoll_wait)";
     epoll_ctl, SYS_epoll_ctl, Any, "what it waits for";
     accept4, SYS_accept4, CloseOnExec, "a client of TCP";
     socket, SYS_socket, TcpSocket, "to the guest, for a client of TCP";

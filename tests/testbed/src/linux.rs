@@ -28,12 +28,15 @@ pub struct LinuxTestbed {
     caller: Caller,
 }
 
+/// Names the program of a release, which is tried in place of the one that cargo has built: scripts/test-package.sh.
+const RELEASED: &str = "SOFTNET_RELEASED";
+
 impl LinuxTestbed {
     /// A host for `program`, where a plain user starts the setuid copy. Only inside [`crate::isolate`].
     #[must_use]
     pub fn new(program: &str) -> Self {
         let internet = Internet::new();
-        let program = Path::new(program).to_owned();
+        let program = std::env::var_os(RELEASED).map_or_else(|| Path::new(program).to_owned(), PathBuf::from);
         let setuid = binary::install_setuid(&program);
         LinuxTestbed { facts: internet.facts(), internet, program, setuid, caller: Caller::User }
     }

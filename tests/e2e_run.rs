@@ -96,7 +96,7 @@ fn code(ended: &Ended) -> i32 {
 fn a_users_command_is_started_as_the_user_with_all_that_is_the_users_and_the_guests_end() {
     in_own_network(|| {
         let bed = LinuxTestbed::new(SOFTNET);
-        let script = "echo \"$1 $2 $SOFTNET_FD $SOFTNET_MAC $MINE\"; for f in /proc/$$/fd/*; do printf '%s %s;' \"${f##*/}\" \"$(readlink $f)\"; done; echo; cat; \
+        let script = "echo \"$1 $2 $SOFTNET_FD $SOFTNET_MAC $MINE\"; for f in /proc/$$/fd/*; do printf '%s ' \"${f##*/}\"; readlink -n $f; printf ';'; done; echo; cat; \
                       grep -E '^(Uid|CapPrm|CapEff|NoNewPrivs)' /proc/$$/status; ulimit -n; umask; pwd; exit 7";
         let mut command = run(&bed, "--name web", script);
         let input = Path::new(SCRATCH).join("input");

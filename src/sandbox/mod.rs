@@ -120,7 +120,7 @@ pub fn enter_as(_dropped: Unprivileged, room: &Room<'_>) -> Result<(), SandboxEr
 }
 
 /// Takes from a process of the caller's what it does not need: each capability that it has in a namespace of its own, and what a
-/// companion's sandbox takes. The root directory is the one that it had: [`nowhere`] is root's to go.
+/// companion's sandbox takes. The root directory is the one that it had: `nowhere` is root's to go.
 ///
 /// # Errors
 /// As [`enter`].

@@ -17,6 +17,10 @@ impl Tap {
         match *self {}
     }
 
+    pub(super) fn end(self) {
+        match self {}
+    }
+
     pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         match *self {}
     }

@@ -80,8 +80,10 @@ fn wait_for_all(
         }
         // Not waited for before, so that the number was still the command's.
         if let Some(status) = command.try_wait().map_err(RunError::Wait)? {
-            // Ends it, so that nobody has the guest's end of the socket.
-            drop(tap);
+            // First, so that nobody has the guest's end of the socket.
+            if let Some(tap) = tap {
+                tap.end();
+            }
             server.end();
             return match lost {
                 Some(Lost { served, status, step: Step::Told | Step::Killed, .. }) => Err(match served {

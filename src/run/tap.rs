@@ -99,6 +99,11 @@ impl Tap {
         Ok(())
     }
 
+    /// Ends the pump, and waits until it has ended.
+    pub(super) fn end(self) {
+        drop(self.pump);
+    }
+
     /// How the pump ended, if it has.
     pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.pump.ended()

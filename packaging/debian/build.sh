@@ -28,9 +28,7 @@ install -D -m 644 "$manual/_softnet" "$tree/usr/share/zsh/vendor-completions/_so
 install -D -m 644 "$manual/softnet.fish" "$tree/usr/share/fish/vendor_completions.d/softnet.fish"
 # What `make install` puts into /usr/local is in /usr here.
 install -d "$tree/usr/lib/systemd/system"
-for unit in packaging/systemd/*.service; do
-    sed 's,/usr/local/bin/softnet,/usr/bin/softnet,' "$unit" >"$tree/usr/lib/systemd/system/${unit##*/}"
-done
+install -m 644 -t "$tree/usr/lib/systemd/system" packaging/systemd/*.service
 install -m 644 packaging/debian/copyright "$doc/copyright"
 gzip --no-name -9 <CHANGELOG.md >"$doc/changelog.gz"
 install -m 644 README.md SECURITY.md "$doc/"

@@ -26,7 +26,6 @@ for page in "$manual"/*.1; do gzip --no-name -9 <"$page" >"$tree/usr/share/man/m
 install -D -m 644 "$manual/softnet.bash" "$tree/usr/share/bash-completion/completions/softnet"
 install -D -m 644 "$manual/_softnet" "$tree/usr/share/zsh/vendor-completions/_softnet"
 install -D -m 644 "$manual/softnet.fish" "$tree/usr/share/fish/vendor_completions.d/softnet.fish"
-# What `make install` puts into /usr/local is in /usr here.
 install -d "$tree/usr/lib/systemd/system"
 install -m 644 -t "$tree/usr/lib/systemd/system" packaging/systemd/*.service
 install -m 644 packaging/debian/copyright "$doc/copyright"

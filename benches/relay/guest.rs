@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use softnet::host::tap::port::Port;
 use softnet::sys::batch::{Batch, FRAMES};
 use softnet::sys::datagram::{DatagramIo, Sent};
+use softnet::sys::port::Port;
 use softnet::sys::tun::{self, Header};
 use softnet_testbed::guest::KernelGuest;
 use softnet_testbed::wire::Mac;

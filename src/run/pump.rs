@@ -22,11 +22,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::host::tap::port::Port;
 use crate::segments::VnetHeader;
 use crate::segments::cut::{self, Cut};
 use crate::sys::batch::{Batch, FRAMES};
 use crate::sys::datagram::{DatagramIo, Sent};
+use crate::sys::port::Port;
 
 /// Ethernet's longest frame, without a checksum. A longer one is one byte longer when it gets to softnet, which drops and counts it.
 const MAX_FRAME: usize = 14 + 1500;
@@ -179,8 +179,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::host::tap::port::model::{self, Packet, TCP, UDP};
     use crate::sys::offspring::frame_sockets;
+    use crate::sys::port::model::{self, Packet, TCP, UDP};
     use crate::sys::tun::Left;
 
     /// A pump, the program's ends of its packet sockets (a datagram is what those give and take), and softnet's end of the wire.

@@ -20,15 +20,14 @@ use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, ExitStatus};
 
-use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::{Pid, Uid, getuid, setpgid};
+use nix::unistd::{Uid, getuid};
 use thiserror::Error;
 
 use super::pump::{End, Pump};
-use crate::host::tap::port::Port;
 use crate::sandbox::{self, Room, calls};
 use crate::sys::fork::{self, Awaited};
 use crate::sys::namespace::{self, Kind};
+use crate::sys::port::Port;
 use crate::sys::tun::{self, Header, Left};
 use crate::sys::{packet, pidfd};
 
@@ -113,7 +112,7 @@ impl Tap {
 /// In the child: the namespaces, the device, the sockets.
 fn prepare(name: &str, kind: Kind, wire: OwnedFd) -> Result<Pump, TapError> {
     let failed = |what| move |source: io::Error| TapError::Else { what, source };
-    take_no_signals().map_err(failed("signals"))?;
+    fork::stand_apart().map_err(failed("signals"))?;
     let owner = getuid();
     namespace::enter_own(kind).map_err(TapError::Namespace)?;
     // A change of namespace may have made the kernel forget it.
@@ -143,18 +142,6 @@ fn make_device(name: &str, owner: Uid) -> Result<Left, TapError> {
         Some(libc::EPERM) => TapError::Namespace(source),
         _ => TapError::Else { what: "the device cannot be made", source },
     })
-}
-
-/// What a terminal sends is the command's, and the handlers are the parent's.
-fn take_no_signals() -> io::Result<()> {
-    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-    for ignored in [Signal::SIGQUIT, Signal::SIGUSR2] {
-        // SAFETY: to ignore a signal runs none of our code.
-        unsafe { signal(ignored, SigHandler::SigIgn)? };
-    }
-    // SAFETY: as above.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl)? };
-    Ok(())
 }
 
 /// In the child: no right any more, word to the parent, and frames.

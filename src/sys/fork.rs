@@ -12,8 +12,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
 
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, getpid, getppid};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
+use nix::unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, getpid, getppid, setpgid};
 
 use super::process;
 
@@ -34,7 +34,7 @@ const PANICKED: i32 = 101;
 /// Those of fork(2).
 pub fn run_in_child(kept: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid> {
     // SAFETY: the disposition runs none of our code; with it the kernel keeps no ended child (sigaction(2)).
-    unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigIgn)? };
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn)? };
     fork(kept, body)
 }
 
@@ -89,6 +89,21 @@ impl Drop for Awaited {
             let _ = self.wait(0);
         }
     }
+}
+
+/// In a child: what a terminal sends is for others, and the handlers are the parent's.
+///
+/// # Errors
+/// Those of setpgid(2) and sigaction(2).
+pub fn stand_apart() -> io::Result<()> {
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    for ignored in [Signal::SIGQUIT, Signal::SIGUSR2] {
+        // SAFETY: to ignore a signal runs none of our code.
+        unsafe { signal(ignored, SigHandler::SigIgn)? };
+    }
+    // SAFETY: as above.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl)? };
+    Ok(())
 }
 
 fn fork(kept: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid> {

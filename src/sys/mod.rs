@@ -16,6 +16,7 @@
 //! * [`passing`]: signals that are another program's too.
 //! * [`peer`]: whether the guest's end of the socket is still there.
 //! * [`pidfd`]: signals to a process that is no child of ours.
+//! * [`port`]: frames to and from a TAP device, with offload or without.
 //! * [`process`]: what of this process the caller must not decide.
 //! * [`ready`]: the pipe that is told when the guest is served.
 //! * [`sender`]: who sent a datagram that waits.
@@ -49,6 +50,8 @@ pub mod passing;
 pub mod peer;
 #[cfg(target_os = "linux")]
 pub mod pidfd;
+#[cfg(target_os = "linux")]
+pub mod port;
 pub mod process;
 pub mod ready;
 pub mod sender;

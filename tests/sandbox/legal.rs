@@ -5,11 +5,11 @@ use std::os::unix::net::UnixDatagram;
 use std::panic;
 
 use nix::sys::signal::Signal;
-use softnet::host::tap::port::Port;
 use softnet::lifeline::Lifeline;
 use softnet::sys::batch::Batch;
 use softnet::sys::clock;
 use softnet::sys::datagram::{DatagramIo, Sent};
+use softnet::sys::port::Port;
 use softnet::sys::tun::Left;
 
 use super::child::{call, inside, inside_with};

@@ -8,10 +8,10 @@ use netlink_packet_route::link::InfoBridgePort;
 
 use super::bridge::Bridge;
 use super::netlink::{Link, Netlink};
-use super::port::Port;
 use super::{Error, random_mac, sysctl};
 use crate::engine::{EthernetAddress, Isolation};
 use crate::host::{Offload, Wait};
+use crate::sys::port::Port;
 use crate::sys::tun::{self, Header, Left};
 
 /// The kernel numbers it.

@@ -28,7 +28,6 @@ mod nat;
 mod neighbours;
 mod netlink;
 mod pool;
-pub mod port;
 mod programs;
 mod state;
 mod subnet;

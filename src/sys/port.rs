@@ -201,7 +201,7 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result
 }
 
 #[cfg(test)]
-#[path = "../../../tests/segments/model.rs"]
+#[path = "../../tests/segments/model.rs"]
 #[allow(dead_code)]
 pub(crate) mod model;
 

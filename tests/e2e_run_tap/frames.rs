@@ -156,6 +156,9 @@ fn the_network_of_the_device_answers_nothing_and_says_nothing() {
         let running = Running::start(&bed, "");
         let mut device = running.plain();
         let own = running.inside(|| mac_of(DEVICE));
+        let link = running
+            .inside(|| tools::text(&tools::output(&mut tools::command(&format!("ip -o link show dev {DEVICE}")))));
+        assert!(link.contains("NOARP") && !link.contains("MULTICAST"), "{link}");
 
         let mut frames = Vec::new();
         let any = Ipv4Addr::new(192, 168, 64, 77);

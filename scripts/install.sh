@@ -97,6 +97,9 @@ if [[ $setuid == 1 && -z ${DESTDIR:-} ]]; then
 fi
 
 as_root mkdir -p "$dir"
+if [[ $setuid != 1 && -u $dir/softnet ]]; then
+    printf 'install: WARNING: the setuid bit of the softnet before is gone with it: SETUID=1 gives it to this one\n' >&2
+fi
 
 # A new file under another name first: an open or running softnet is never half written, nor seen with a wrong mode.
 as_root install ${owner[@]+"${owner[@]}"} -m "$mode" "$binary" "$dir/.softnet.new"

@@ -81,6 +81,10 @@ fn a_setuid_program_is_installed_where_only_root_may_replace_it() {
             let installed = fs::metadata(format!("{prefix}/bin/softnet")).expect("it is there");
             assert_eq!((installed.uid(), installed.gid(), installed.mode() & 0o7777), (0, 0, mode), "{prefix}");
         }
+        // One who forgets it the next time is told.
+        let output = checkout.install(Path::new("/mnt/roots"), "0");
+        assert!(output.status.success() && tools::text(&output).contains("SETUID=1"), "{}", tools::text(&output));
+        assert_eq!(fs::metadata("/mnt/roots/bin/softnet").expect("it is there").mode() & 0o7777, 0o755);
     });
 }
 

@@ -20,7 +20,6 @@ use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, ExitStatus};
 
-use nix::unistd::{Uid, getuid};
 use thiserror::Error;
 
 use super::pump::{End, Pump};
@@ -113,11 +112,8 @@ impl Tap {
 fn prepare(name: &str, kind: Kind, wire: OwnedFd) -> Result<Pump, TapError> {
     let failed = |what| move |source: io::Error| TapError::Else { what, source };
     fork::stand_apart().map_err(failed("signals"))?;
-    let owner = getuid();
     namespace::enter_own(kind).map_err(TapError::Namespace)?;
-    // A change of namespace may have made the kernel forget it.
-    fork::die_with_parent().map_err(failed("prctl"))?;
-    let left = make_device(name, owner)?;
+    let left = make_device(name)?;
     namespace::disable_ipv6(name).map_err(failed("no IPv6 on the device"))?;
     tun::set_up_silently(name).map_err(failed("the device cannot be set up"))?;
     let from_program = packet::receiver(name, QUEUE).map_err(failed("a packet socket"))?;
@@ -126,13 +122,13 @@ fn prepare(name: &str, kind: Kind, wire: OwnedFd) -> Result<Pump, TapError> {
 }
 
 /// What the kernel can leave to the device's reader it can take from us: a kernel that knows no runs of UDP knows none either way.
-fn make_device(name: &str, owner: Uid) -> Result<Left, TapError> {
+fn make_device(name: &str) -> Result<Left, TapError> {
     let make = || {
         let (device, _) = tun::create_tap(name, Header::Vnet)?;
         let left = tun::leave_to_us(&device)?;
         // What is left to it is for the program to say.
         tun::leave_nothing(&device)?;
-        tun::outlive(&device, owner)?;
+        tun::outlive(&device)?;
         Ok(left)
     };
     make().map_err(|source: io::Error| match source.raw_os_error() {

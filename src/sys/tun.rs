@@ -9,7 +9,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::errno::Errno;
 use nix::request_code_write;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::unistd::Uid;
 
 /// The kernel may leave checksums to us (TUN_F_CSUM of linux/if_tun.h), and give us TCP over IPv4 uncut, also where it
 /// says that congestion was met (TUN_F_TSO4, TUN_F_TSO_ECN).
@@ -34,12 +33,6 @@ nix::ioctl_write_int_bad!(
     /// TUNSETPERSIST.
     tunsetpersist,
     request_code_write!(b'T', 203, mem::size_of::<libc::c_int>())
-);
-
-nix::ioctl_write_int_bad!(
-    /// TUNSETOWNER.
-    tunsetowner,
-    request_code_write!(b'T', 204, mem::size_of::<libc::c_int>())
 );
 
 nix::ioctl_write_ptr_bad!(
@@ -105,17 +98,13 @@ fn request_about(name: &str) -> libc::ifreq {
     request
 }
 
-/// Lets a device outlive its descriptor, as long as its network namespace does, and any program of user `owner` open it, one at a time.
+/// Lets a device outlive its descriptor, as long as its network namespace does, and any program there open it, one at a time.
 ///
 /// # Errors
-/// What the kernel said: EINVAL for a user that this user namespace does not have.
-pub fn outlive(device: &OwnedFd, owner: Uid) -> io::Result<()> {
-    let owner = owner.as_raw() as libc::c_int;
-    // SAFETY: the descriptor is open, and both calls take a number.
-    unsafe {
-        tunsetowner(device.as_raw_fd(), owner)?;
-        tunsetpersist(device.as_raw_fd(), 1)?;
-    }
+/// What the kernel said.
+pub fn outlive(device: &OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the call takes a number.
+    unsafe { tunsetpersist(device.as_raw_fd(), 1) }?;
     Ok(())
 }
 
